@@ -1,0 +1,269 @@
+//! The rule for an e-mail address.
+
+use super::text::{self, Category};
+use idna::AsciiDenyList;
+use idna::uts46::{DnsLength, Hyphens, Uts46};
+use std::borrow::Cow;
+use thiserror::Error;
+
+/// The longest local part, in octets of its canonical form (RFC 5321, 4.5.3.1.1).
+pub const MAX_LOCAL_OCTETS: usize = 64;
+/// The longest address, in octets of its canonical form (RFC 5321, erratum 1690).
+pub const MAX_OCTETS: usize = 254;
+/// The domain of the addresses that erased customers are left with.
+pub const ERASED_DOMAIN: &str = "erased.invalid";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum EmailError {
+    #[error("e-mail address is empty")]
+    Empty,
+    #[error("e-mail address holds a character that no address may hold")]
+    ForbiddenCharacter,
+    #[error("e-mail address needs exactly one @")]
+    AtSign,
+    #[error("the part of the e-mail address before the @ is not valid")]
+    LocalPart,
+    #[error("the domain of the e-mail address is not valid")]
+    Domain,
+    #[error("e-mail address is longer than 254 octets, or 64 before the @")]
+    TooLong,
+    #[error("addresses at erased.invalid are reserved for erased customers")]
+    Reserved,
+}
+
+/// The address as it is stored and compared: the same for every spelling of one address.
+pub fn canonical(input: &str) -> Result<String, EmailError> {
+    let input = trim(input);
+    if input.is_empty() {
+        return Err(EmailError::Empty);
+    }
+    if input.chars().any(is_forbidden) {
+        return Err(EmailError::ForbiddenCharacter);
+    }
+    let (local, domain) = input.split_once('@').ok_or(EmailError::AtSign)?;
+    if domain.contains('@') {
+        return Err(EmailError::AtSign);
+    }
+    let local = canonical_local(local)?;
+    let domain = canonical_domain(domain)?;
+    if local.len() + 1 + domain.len() > MAX_OCTETS {
+        return Err(EmailError::TooLong);
+    }
+    if domain == ERASED_DOMAIN {
+        return Err(EmailError::Reserved);
+    }
+    Ok(format!("{local}@{domain}"))
+}
+
+/// The beginning of an address, spelled as stored addresses are spelled.
+///
+/// Half a domain has no canonical form, so a beginning that is itself an address is taken as one.
+pub fn canonical_prefix(input: &str) -> Result<String, EmailError> {
+    let prefix = trim(input);
+    if prefix.is_empty() {
+        return Err(EmailError::Empty);
+    }
+    if prefix.chars().any(is_forbidden) {
+        return Err(EmailError::ForbiddenCharacter);
+    }
+    Ok(canonical(prefix).unwrap_or_else(|_| fold(prefix).into_owned()))
+}
+
+fn trim(input: &str) -> &str {
+    input.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\u{B}')
+}
+
+/// NFC and lower case. Lower-casing can take a text out of NFC, hence the second normalisation.
+fn fold(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase()) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text::nfc(&text::nfc(text).to_lowercase()).into_owned())
+}
+
+fn canonical_local(local: &str) -> Result<Cow<'_, str>, EmailError> {
+    let local = fold(local);
+    if local.len() > MAX_LOCAL_OCTETS {
+        return Err(EmailError::TooLong);
+    }
+    if local.split('.').all(is_atom) { Ok(local) } else { Err(EmailError::LocalPart) }
+}
+
+/// RFC 5322 atext, and by RFC 6531 letters, marks and numbers of any script.
+fn is_atom(atom: &str) -> bool {
+    let mut chars = atom.chars();
+    chars.next().is_some_and(|c| is_atext(c) && !is_mark(c)) && chars.all(is_atext)
+}
+
+fn is_atext(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c);
+    }
+    is_mark(c)
+        || matches!(
+            text::category(c),
+            Category::UppercaseLetter
+                | Category::LowercaseLetter
+                | Category::TitlecaseLetter
+                | Category::ModifierLetter
+                | Category::OtherLetter
+                | Category::DecimalNumber
+                | Category::LetterNumber
+                | Category::OtherNumber
+        )
+}
+
+fn is_mark(c: char) -> bool {
+    matches!(
+        text::category(c),
+        Category::NonspacingMark | Category::SpacingMark | Category::EnclosingMark
+    )
+}
+
+fn canonical_domain(domain: &str) -> Result<Cow<'_, str>, EmailError> {
+    let ascii = Uts46::new()
+        .to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::Check, DnsLength::Verify)
+        .map_err(|_| EmailError::Domain)?;
+    let (_, top) = ascii.rsplit_once('.').ok_or(EmailError::Domain)?;
+    if top.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(EmailError::Domain);
+    }
+    Ok(ascii)
+}
+
+fn is_forbidden(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control() || c == ' ';
+    }
+    c.is_whitespace()
+        || c == text::REPLACEMENT_CHARACTER
+        || text::is_default_ignorable(c)
+        || matches!(
+            text::category(c),
+            Category::Control | Category::Format | Category::PrivateUse | Category::Unassigned
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn accepts(input: &str, stored: &str) {
+        assert_eq!(canonical(input).as_deref(), Ok(stored), "{input:?}");
+    }
+
+    fn refuses(input: &str, why: EmailError) {
+        assert_eq!(canonical(input), Err(why), "{input:?}");
+    }
+
+    #[test]
+    fn every_spelling_of_one_address_is_stored_as_one() {
+        for input in ["ann@example.com", " ANN@Example.COM\t\n", "Ann@ｅｘａｍｐｌｅ。com"]
+        {
+            accepts(input, "ann@example.com");
+        }
+        accepts("JOSE\u{301}@Bu\u{308}cher.example", "josé@xn--bcher-kva.example");
+    }
+
+    #[test]
+    fn one_at_sign() {
+        refuses("", EmailError::Empty);
+        refuses(" \t", EmailError::Empty);
+        refuses("ann.example.com", EmailError::AtSign);
+        refuses("ann@bob@example.com", EmailError::AtSign);
+    }
+
+    #[test]
+    fn the_local_part_is_made_of_dot_atoms() {
+        accepts("o'neil+tag.x_y@example.com", "o'neil+tag.x_y@example.com");
+        for input in [
+            "@example.com",
+            ".a@example.com",
+            "a.@example.com",
+            "a..b@example.com",
+            "\"a b\"@example.com".replace(' ', "_").as_str(),
+            "a(b)@example.com",
+            "a\\b@example.com",
+            "\u{301}a@example.com",
+            "a.\u{301}b@example.com",
+            "a→b@example.com",
+        ] {
+            refuses(input, EmailError::LocalPart);
+        }
+    }
+
+    #[test]
+    fn the_domain_is_a_name_in_the_domain_name_system() {
+        for input in [
+            "a@localhost",
+            "a@example.com.",
+            "a@.com",
+            "a@-a.com",
+            "a@a-.com",
+            "a@ab--c.com",
+            "a@exa_mple.com",
+            "a@[127.0.0.1]",
+            "a@127.0.0.1",
+            "a@example.123",
+            "a@xn--a.com",
+        ] {
+            refuses(input, EmailError::Domain);
+        }
+    }
+
+    #[test]
+    fn octets_are_counted_in_the_canonical_form() {
+        let local = "a".repeat(64);
+        refuses(&format!("a{local}@example.com"), EmailError::TooLong);
+        refuses(&format!("{}@example.com", "é".repeat(33)), EmailError::TooLong);
+        let long = ["d".repeat(63), "e".repeat(63), "f".repeat(59)].join(".");
+        accepts(&format!("{local}@{long}.c"), &format!("{local}@{long}.c"));
+        refuses(&format!("{local}@{long}x.c"), EmailError::TooLong);
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_refused_not_dropped() {
+        for c in [
+            '\0', '\u{7F}', ' ', '\u{A0}', '\u{AD}', '\u{200B}', '\u{200D}', '\u{FE0F}',
+            '\u{202E}', '\u{FFFD}', '\u{E000}', '\u{FFFE}', '\u{378}',
+        ] {
+            refuses(&format!("a{c}b@example.com"), EmailError::ForbiddenCharacter);
+            refuses(&format!("ab@exa{c}mple.com"), EmailError::ForbiddenCharacter);
+        }
+    }
+
+    #[test]
+    fn the_addresses_of_the_erased_are_reserved() {
+        refuses("a@Erased.Invalid", EmailError::Reserved);
+        accepts("a@not.erased.invalid", "a@not.erased.invalid");
+    }
+
+    #[test]
+    fn a_prefix_is_spelled_like_the_addresses_it_begins() {
+        assert_eq!(canonical_prefix(" ANN@Ex").as_deref(), Ok("ann@ex"));
+        assert_eq!(canonical_prefix("ann@b\u{FC}cher.de").as_deref(), Ok("ann@xn--bcher-kva.de"));
+        assert_eq!(canonical_prefix(" "), Err(EmailError::Empty));
+        assert_eq!(canonical_prefix("a\nb"), Err(EmailError::ForbiddenCharacter));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_is_canonical_and_within_the_limits(
+            input in "[\\p{L}\\p{M}\\p{N}.+-]{1,20}@[\\p{L}\\p{M}\\p{N}-]{1,20}\\.[\\p{L}]{1,10}|[ -~]{1,30}@[a-zA-Z0-9.-]{1,30}|.{0,20}@.{0,20}"
+        ) {
+            if let Ok(stored) = canonical(&input) {
+                prop_assert_eq!(canonical(&stored), Ok(stored.clone()));
+                prop_assert!(stored.len() <= MAX_OCTETS);
+                prop_assert!(stored.find('@').unwrap() <= MAX_LOCAL_OCTETS);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(input in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let input = String::from_utf8_lossy(&input);
+            let _ = canonical(&input);
+            let _ = canonical_prefix(&input);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The account status and the moves between statuses.
+
+use thiserror::Error;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// In good standing.
+    Active,
+    /// Temporarily blocked.
+    Suspended,
+    /// Permanently deactivated: no change follows but erasure.
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("status must be ACTIVE, SUSPENDED or CLOSED")]
+pub struct UnknownStatus;
+
+impl Status {
+    pub fn parse(text: &str) -> Result<Self, UnknownStatus> {
+        match text {
+            "ACTIVE" => Ok(Self::Active),
+            "SUSPENDED" => Ok(Self::Suspended),
+            "CLOSED" => Ok(Self::Closed),
+            _ => Err(UnknownStatus),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_one_of_three_words_and_nothing_like_them() {
+        assert_eq!(Status::parse("ACTIVE"), Ok(Status::Active));
+        assert_eq!(Status::parse("SUSPENDED"), Ok(Status::Suspended));
+        assert_eq!(Status::parse("CLOSED"), Ok(Status::Closed));
+        for text in ["", "active", " ACTIVE", "ACTIVE ", "DELETED", "ACTIVE\0"] {
+            assert_eq!(Status::parse(text), Err(UnknownStatus), "{text:?}");
+        }
+    }
+}
