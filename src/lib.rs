@@ -1,3 +1,39 @@
-use pgrx::prelude::*;
-pgrx::pg_module_magic!();
+//! `customer_db` makes a PostgreSQL database the system of record for customer profiles.
+//!
+//! Reading order: `rules` says what a profile may hold, `guard` holds every row to it, `feed` records
+//! what changed and tells listeners, `commands` and `queries` are what applications call.
+//! The SQL that installs them stands in `sql/`.
+
+mod commands;
+mod errors;
+mod feed;
+mod guard;
+mod lifecycle;
+mod profile;
+mod queries;
 pub mod rules;
+mod settings;
+mod statement;
+mod trigger;
+
+use pgrx::prelude::*;
+
+pg_module_magic!(name, version);
+
+extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
+extension_sql_file!("../sql/owners.sql", name = "owners", requires = ["bootstrap"]);
+extension_sql_file!("../sql/types.sql", name = "types", requires = ["owners"]);
+extension_sql_file!("../sql/commands.sql", name = "commands", requires = ["types"]);
+extension_sql_file!("../sql/queries.sql", name = "queries", requires = ["commands"]);
+extension_sql_file!(
+    "../sql/trigger_functions.sql",
+    name = "trigger_functions",
+    requires = ["queries"]
+);
+extension_sql_file!("../sql/lifecycle.sql", name = "lifecycle", requires = ["trigger_functions"]);
+extension_sql_file!("../sql/finalize.sql", name = "finalize", requires = ["lifecycle"], finalize);
+
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    settings::define();
+}

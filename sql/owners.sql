@@ -1,0 +1,30 @@
+-- Whoever owns an object can change what it does. So nothing here may belong to a stranger:
+-- to a role that is neither the one at work nor a superuser.
+DO $owners$
+DECLARE
+    stranger text;
+BEGIN
+    SELECT pg_describe_object(owned.classid, owned.objid, 0) || ' belongs to role ' || quote_ident(role.rolname)
+      INTO stranger
+      FROM pg_shdepend AS owned
+      JOIN pg_roles AS role ON role.oid = owned.refobjid
+     WHERE owned.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND owned.refclassid = 'pg_authid'::regclass
+       AND owned.deptype = 'o'
+       AND NOT role.rolsuper
+       AND role.rolname <> current_user
+       AND ((owned.classid, owned.objid) = ('pg_namespace'::regclass, 'customers'::regnamespace)
+            OR EXISTS (SELECT FROM pg_depend AS placed
+                        WHERE (placed.classid, placed.objid) = (owned.classid, owned.objid)
+                          AND placed.refclassid = 'pg_namespace'::regclass
+                          AND placed.refobjid = 'customers'::regnamespace))
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'insufficient_privilege',
+            MESSAGE = 'schema customers holds objects of another role',
+            DETAIL  = stranger || '.',
+            HINT    = 'Look at what it is, then give it to the installing role with ALTER … OWNER TO, or drop it.';
+    END IF;
+END
+$owners$;

@@ -1,0 +1,194 @@
+//! The writes that applications call. Each is one statement on customers.customers; the rules and the
+//! events come from its triggers.
+
+use crate::errors::{OrRefuse, Refusal, without_row_values};
+use crate::feed::record::with_reason;
+use crate::profile::{Profile, profile_columns};
+use crate::rules::{email, name};
+use crate::statement::{Param, Statement, connected, sql};
+use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, TEXTOID, UUIDOID};
+use pgrx::prelude::*;
+use pgrx::{IntoDatum, JsonB, Uuid};
+use serde_json::Value;
+
+#[pg_extern(sql = false)]
+fn register_customer(
+    email: Option<&str>,
+    name: Option<&str>,
+    customer_id: Option<Uuid>,
+) -> Profile {
+    static INSERT: Statement = Statement::new(
+        sql!(
+            "INSERT INTO customers.customers (customer_id, email, name)
+             VALUES (coalesce($1, gen_random_uuid()), $2, $3)
+             RETURNING ",
+            profile_columns!()
+        ),
+        &[UUIDOID, TEXTOID, TEXTOID],
+    );
+    let params = [customer_id.into_datum(), email.into_datum(), name.into_datum()];
+    if customer_id.is_some()
+        && let Some(registered) = register_once(email, name, params)
+    {
+        return registered;
+    }
+    write(&INSERT, &params).expect("INSERT returns its row or raises")
+}
+
+/// Registers under a given id, or finds that this very customer has been. None when the id or the
+/// address is another customer's: a plain INSERT then says which.
+fn register_once(email: Option<&str>, name: Option<&str>, params: [Param; 3]) -> Option<Profile> {
+    static INSERT_ONCE: Statement = Statement::new(
+        sql!(
+            "INSERT INTO customers.customers (customer_id, email, name) VALUES ($1, $2, $3)
+             ON CONFLICT DO NOTHING
+             RETURNING ",
+            profile_columns!()
+        ),
+        &[UUIDOID, TEXTOID, TEXTOID],
+    );
+    static FIND_SAME: Statement = Statement::new(
+        sql!(
+            "SELECT ",
+            profile_columns!(),
+            " FROM customers.customers
+             WHERE customer_id = $1 AND email = $2 AND name IS NOT DISTINCT FROM $3"
+        ),
+        &[UUIDOID, TEXTOID, TEXTOID],
+    );
+    write(&INSERT_ONCE, &params).or_else(|| {
+        let email = email::canonical(email?).or_refuse();
+        let name = name.map(|name| name::canonical(name).or_refuse());
+        write(&FIND_SAME, &[params[0], email.into_datum(), name.as_deref().into_datum()])
+    })
+}
+
+#[pg_extern(sql = false)]
+fn update_customer(
+    customer_id: Option<Uuid>,
+    email: Option<&str>,
+    name: Option<&str>,
+    status: Option<&str>,
+    expected_version: Option<i64>,
+) -> Profile {
+    change(customer_id, Change { email, name: name.map(Some), status }, expected_version)
+        .or_refuse()
+}
+
+#[pg_extern(sql = false)]
+fn patch_customer(
+    customer_id: Option<Uuid>,
+    patch: Option<JsonB>,
+    expected_version: Option<i64>,
+) -> Profile {
+    let patch = patch.ok_or(Refusal::Missing("patch")).or_refuse();
+    let change_by_patch = Change::from_patch(&patch.0).or_refuse();
+    change(customer_id, change_by_patch, expected_version).or_refuse()
+}
+
+#[pg_extern(sql = false)]
+fn set_status(
+    customer_id: Option<Uuid>,
+    status: Option<&str>,
+    reason: Option<&str>,
+    expected_version: Option<i64>,
+) -> Profile {
+    let status = Some(status.ok_or(Refusal::Missing("status")).or_refuse());
+    with_reason(reason, || {
+        change(customer_id, Change { status, ..Default::default() }, expected_version).or_refuse()
+    })
+}
+
+/// New values; None leaves a field as it is.
+#[derive(Default)]
+struct Change<'a> {
+    email: Option<&'a str>,
+    /// `Some(None)` clears it.
+    name: Option<Option<&'a str>>,
+    status: Option<&'a str>,
+}
+
+impl<'a> Change<'a> {
+    fn from_patch(patch: &'a Value) -> Result<Self, Refusal> {
+        let fields = patch.as_object().filter(|fields| !fields.is_empty());
+        let mut change = Self::default();
+        for (field, value) in fields.ok_or(Refusal::EmptyPatch)? {
+            match field.as_str() {
+                "email" => change.email = Some(text("email", value)?),
+                "name" if value.is_null() => change.name = Some(None),
+                "name" => change.name = Some(Some(text("name", value)?)),
+                "status" => change.status = Some(text("status", value)?),
+                _ => return Err(Refusal::UnknownField(presentable(field))),
+            }
+        }
+        Ok(change)
+    }
+}
+
+fn text<'a>(field: &'static str, value: &'a Value) -> Result<&'a str, Refusal> {
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Null => Err(Refusal::NotClearable(field)),
+        _ => Err(Refusal::NotText(field)),
+    }
+}
+
+/// The field's name for an error message, unless it could be somebody's name or address.
+fn presentable(field: &str) -> Option<String> {
+    let like_an_identifier = field.len() <= 32
+        && field.starts_with(|c: char| c.is_ascii_lowercase())
+        && field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    like_an_identifier.then(|| field.to_owned())
+}
+
+fn change(
+    customer_id: Option<Uuid>,
+    change: Change,
+    expected_version: Option<i64>,
+) -> Result<Profile, Refusal> {
+    static UPDATE: Statement = Statement::new(
+        sql!(
+            "UPDATE customers.customers
+                SET email = coalesce($2, email),
+                    name = CASE WHEN $3 THEN $4 ELSE name END,
+                    status = coalesce($5, status)
+              WHERE customer_id = $1 AND ($6 IS NULL OR version = $6)
+              RETURNING ",
+            profile_columns!()
+        ),
+        &[UUIDOID, TEXTOID, BOOLOID, TEXTOID, TEXTOID, INT8OID],
+    );
+    let customer_id = customer_id.ok_or(Refusal::Missing("customer_id"))?;
+    let params = [
+        customer_id.into_datum(),
+        change.email.into_datum(),
+        change.name.is_some().into_datum(),
+        change.name.flatten().into_datum(),
+        change.status.into_datum(),
+        expected_version.into_datum(),
+    ];
+    write(&UPDATE, &params).ok_or_else(|| match (expected_version, current_version(customer_id)) {
+        (Some(expected), Some(current)) => Refusal::VersionConflict { expected, current },
+        _ => Refusal::NoCustomer,
+    })
+}
+
+fn current_version(customer_id: Uuid) -> Option<i64> {
+    static VERSION: Statement = Statement::new(
+        c"SELECT version FROM customers.customers WHERE customer_id = $1",
+        &[UUIDOID],
+    );
+    let mut version = None;
+    connected(|_| VERSION.run(&[customer_id.into_datum()], |row| version = row.get(1)));
+    version
+}
+
+fn write(statement: &Statement, params: &[Param]) -> Option<Profile> {
+    without_row_values(|| {
+        connected(|context| {
+            let mut profile = None;
+            statement.run(params, |row| profile = Some(Profile::from_row(row, context)));
+            profile
+        })
+    })
+}

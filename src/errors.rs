@@ -1,0 +1,270 @@
+//! Every refusal: its SQLSTATE, its message and what to do about it. None holds an address or a name.
+
+use crate::rules::email::EmailError;
+use crate::rules::name::NameError;
+use crate::rules::status::UnknownStatus;
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::panic::{AssertUnwindSafe, Location};
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Email(#[from] EmailError),
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Status(#[from] UnknownStatus),
+    #[error("{0} is required")]
+    Missing(&'static str),
+    #[error("page_size must be 1 to {max}", max = crate::queries::MAX_PAGE_SIZE)]
+    PageSize,
+    #[error("registered_at must be a moment that has passed")]
+    RegisteredInFuture,
+    #[error("patch must be a JSON object with at least one field")]
+    EmptyPatch,
+    #[error("{} is not part of a customer profile", .0.as_deref().unwrap_or("a field of the patch"))]
+    UnknownField(Option<String>),
+    #[error("{0} in the patch must be text")]
+    NotText(&'static str),
+    #[error("{0} cannot be cleared")]
+    NotClearable(&'static str),
+    #[error("the account is closed")]
+    Closed,
+    #[error("{0} of a customer never changes")]
+    Immutable(&'static str),
+    #[error("customers are never deleted")]
+    CustomersStay,
+    #[error("events are never changed or deleted")]
+    EventsStay,
+    #[error("no such customer")]
+    NoCustomer,
+    #[error("the customer has another version")]
+    VersionConflict { expected: i64, current: i64 },
+    #[error("customers.customers is not a table of customers")]
+    NotCustomers { missing: String },
+}
+
+impl Refusal {
+    fn sqlstate(&self) -> &'static [u8; 5] {
+        match self {
+            Self::Email(_)
+            | Self::Name(_)
+            | Self::Status(_)
+            | Self::Missing(_)
+            | Self::PageSize
+            | Self::RegisteredInFuture
+            | Self::EmptyPatch
+            | Self::UnknownField(_)
+            | Self::NotText(_)
+            | Self::NotClearable(_) => b"22023",
+            Self::Closed | Self::Immutable(_) | Self::CustomersStay | Self::EventsStay => b"23514",
+            Self::NoCustomer => b"PT404",
+            Self::VersionConflict { .. } => b"PT409",
+            Self::NotCustomers { .. } => b"55000",
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::VersionConflict { expected, current } => {
+                Some(format!("Expected version {expected}, the current version is {current}."))
+            }
+            Self::NotCustomers { missing } => Some(format!("It lacks {missing}.")),
+            _ => None,
+        }
+    }
+
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Email(EmailError::Empty | EmailError::AtSign) => {
+                "Give an address like name@example.com."
+            }
+            Self::Email(EmailError::ForbiddenCharacter) => {
+                "Remove white space, control characters and characters that cannot be seen."
+            }
+            Self::Email(EmailError::LocalPart) => {
+                "Use letters, digits and !#$%&'*+-/=?^_`{|}~ with single dots between them; \
+                 quoted local parts and comments are not accepted."
+            }
+            Self::Email(EmailError::Domain) => {
+                "Give a domain name of at least two labels, without a dot at its end; \
+                 address literals are not accepted."
+            }
+            Self::Email(EmailError::TooLong) => "Check the address: no mail system delivers to it.",
+            Self::Email(EmailError::Reserved) => "Register the customer's own address.",
+            Self::Name(NameError::Empty) => "Give a name, or NULL when it is not known.",
+            Self::Name(NameError::TooLong) => "Shorten the name to 200 characters.",
+            Self::Name(NameError::ForbiddenCharacter) => {
+                "Remove control characters, line breaks, bidirectional controls and \
+                 zero-width characters."
+            }
+            Self::Name(NameError::NothingVisible) => "Give a name that can be seen.",
+            Self::Status(_) => "Write the status in capital letters.",
+            Self::Missing(_) => "Give a value that is not NULL.",
+            Self::PageSize => "Ask for more than one page.",
+            Self::RegisteredInFuture => "Leave it out for a customer who registers now.",
+            Self::EmptyPatch => "Give one or more of email, name and status.",
+            Self::UnknownField(_) => {
+                "A patch changes email, name and status; passwords belong to the identity provider."
+            }
+            Self::NotText(_) => "Give a JSON string.",
+            Self::NotClearable(_) => {
+                "Leave the field out to keep its value; null clears the name only."
+            }
+            Self::Closed => "A closed account can only be erased: see erase_customer().",
+            Self::Immutable(_) => "Leave the column out of the UPDATE.",
+            Self::CustomersStay => {
+                "Close the account with set_status(), or forget the person with erase_customer()."
+            }
+            Self::EventsStay => {
+                "Remove old events with prune_events(), personal data with erase_customer()."
+            }
+            Self::NoCustomer => "Check the customer_id.",
+            Self::VersionConflict { .. } => {
+                "Read the customer again, decide again, and give the version you have read."
+            }
+            Self::NotCustomers { .. } => "Rename it, or give it the columns that the README lists.",
+        }
+    }
+
+    /// Raises the refusal as an ERROR that leaves neither STATEMENT nor CONTEXT in the log: the one
+    /// may hold the call's literals, the other the row that COPY was reading.
+    #[track_caller]
+    pub fn raise(self) -> ! {
+        let at = Location::caller();
+        report(
+            self.sqlstate(),
+            &c_string(self.to_string()),
+            self.detail().map(c_string).as_deref(),
+            &c_string(self.hint()),
+            &c_string(at.file()),
+            at.line(),
+        )
+    }
+}
+
+pub trait OrRefuse<T> {
+    /// The value, or the refusal as an ERROR.
+    fn or_refuse(self) -> T;
+}
+
+impl<T, E: Into<Refusal>> OrRefuse<T> for Result<T, E> {
+    #[track_caller]
+    fn or_refuse(self) -> T {
+        match self {
+            Ok(value) => value,
+            Err(why) => why.into().raise(),
+        }
+    }
+}
+
+fn c_string(text: impl Into<Vec<u8>>) -> CString {
+    CString::new(text).expect("our own texts hold no NUL")
+}
+
+fn report(
+    sqlstate: &[u8; 5],
+    message: &CStr,
+    detail: Option<&CStr>,
+    hint: &CStr,
+    file: &CStr,
+    line: u32,
+) -> ! {
+    // pgrx keeps these to itself, and its own reports know neither PT404 nor errhidestmt.
+    unsafe extern "C-unwind" {
+        fn errstart(elevel: c_int, domain: *const c_char) -> bool;
+        fn errcode(sqlerrcode: c_int) -> c_int;
+        fn errmsg_internal(fmt: *const c_char, ...) -> c_int;
+        fn errdetail_internal(fmt: *const c_char, ...) -> c_int;
+        fn errhint(fmt: *const c_char, ...) -> c_int;
+        fn errhidestmt(hide: bool) -> c_int;
+        fn errhidecontext(hide: bool) -> c_int;
+        fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
+    }
+    // SAFETY: the boundary catches the jump that errfinish makes, so nothing with a destructor is
+    // jumped over; it also restores error_context_stack, which is emptied so that no callback can
+    // add the row or the parameters at hand to the CONTEXT. errfinish copies nothing of `file`, but
+    // PostgreSQL reads it only before it returns to the client, hence the copy in ErrorContext.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            pg_sys::error_context_stack = std::ptr::null_mut();
+            errstart(pg_sys::PGERROR as c_int, std::ptr::null());
+            errcode(make_sqlstate(sqlstate));
+            errmsg_internal(c"%s".as_ptr(), message.as_ptr());
+            if let Some(detail) = detail {
+                errdetail_internal(c"%s".as_ptr(), detail.as_ptr());
+            }
+            errhint(c"%s".as_ptr(), hint.as_ptr());
+            errhidestmt(true);
+            errhidecontext(true);
+            let file = pg_sys::MemoryContextStrdup(pg_sys::ErrorContext, file.as_ptr());
+            errfinish(file, line as c_int, std::ptr::null());
+        })
+    }
+    unreachable!("errfinish returns only below ERROR")
+}
+
+/// MAKE_SQLSTATE of elog.h: six bits a character.
+const fn make_sqlstate(code: &[u8; 5]) -> c_int {
+    let mut packed = 0;
+    let mut i = 5;
+    while i > 0 {
+        i -= 1;
+        packed = packed << 6 | ((code[i] - b'0') & 0x3F) as c_int;
+    }
+    packed
+}
+
+const CLASS_OF_INTEGRITY: c_int = make_sqlstate(b"23000");
+const UNIQUE_VIOLATION: c_int = make_sqlstate(b"23505");
+/// ERRCODE_TO_CATEGORY of elog.h: the first two characters.
+const CLASS_MASK: c_int = (1 << 12) - 1;
+
+/// Runs a write. A constraint of PostgreSQL's that refuses it keeps its SQLSTATE and its names, and
+/// loses the row that it would print.
+pub fn without_row_values<T>(write: impl FnOnce() -> T) -> T {
+    PgTryBuilder::new(AssertUnwindSafe(write))
+        .catch_others(|cause| match cause {
+            CaughtError::PostgresError(_) => rethrow_without_row_values(),
+            other => other.rethrow(),
+        })
+        .execute()
+}
+
+fn rethrow_without_row_values() -> ! {
+    // SAFETY: called from a catch handler, where PostgreSQL's error stack still holds the error and
+    // CurrentMemoryContext is the caller's, as CopyErrorData wants. The copy is ours to change; the
+    // strings put into it are static; ReThrowError copies them all.
+    unsafe {
+        let error = &mut *pg_sys::CopyErrorData();
+        pg_sys::FlushErrorState();
+        let ours = error.hide_stmt;
+        if !ours && error.sqlerrcode & CLASS_MASK == CLASS_OF_INTEGRITY {
+            error.detail = std::ptr::null_mut();
+            error.detail_log = std::ptr::null_mut();
+            error.context = std::ptr::null_mut();
+            if error.sqlerrcode == UNIQUE_VIOLATION && !error.constraint_name.is_null() {
+                let (message, hint) = match CStr::from_ptr(error.constraint_name).to_bytes() {
+                    b"customers_email_key" => (
+                        c"the e-mail address is already registered",
+                        c"Find its customer with find_customer(), or give another address.",
+                    ),
+                    b"customers_pkey" => (
+                        c"the customer_id belongs to another customer",
+                        c"Leave customer_id out, or retry with the e-mail and name it was registered with.",
+                    ),
+                    _ => (CStr::from_ptr(error.message), c"See the constraint that is named."),
+                };
+                error.message = message.as_ptr().cast_mut();
+                error.hint = hint.as_ptr().cast_mut();
+            }
+        }
+        error.hide_stmt = true;
+        error.hide_ctx = true;
+        pg_sys::ReThrowError(error)
+    }
+}

@@ -1,0 +1,58 @@
+//! The low-water mark: how a reader knows up to where the feed is complete.
+//!
+//! Positions are drawn before their transactions commit, and not in the order in which these commit.
+//! So a transaction that is going to draw positions first takes a shared lock whose key is the last
+//! position drawn so far, and holds it to its end. Whatever it draws lies above its key. A reader that
+//! takes the last position H, then the lowest key M that is held, then a new snapshot, may read up to
+//! the lower of both: a writer it did not see will draw above H, one it saw draws above M, and one that
+//! is gone is visible in the snapshot.
+
+use pgrx::pg_sys;
+use std::cell::Cell;
+
+/// Sets our locks apart from other extensions' among the user locks, which no SQL function can take.
+const LOCK_CLASS: u16 = 0xC057;
+
+thread_local! {
+    /// The top-level transaction, by its full id, that holds its lock.
+    static HOLDER: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Takes the lock, once for each transaction, before its first event draws a position.
+pub fn hold() {
+    // SAFETY: a plain call; the writing statement has assigned the id.
+    let transaction = unsafe { pg_sys::GetTopFullTransactionId().value };
+    if HOLDER.get() == transaction {
+        return;
+    }
+    let key = last_position() as u64;
+    let tag = pg_sys::LOCKTAG {
+        // SAFETY: a plain read.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: (key >> 32) as u32,
+        locktag_field3: key as u32,
+        locktag_field4: LOCK_CLASS,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_USERLOCK as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    };
+    // SAFETY: owned by the transaction and not by a savepoint, whose rollback would release it while
+    // what follows goes on drawing positions. Should LockAcquire raise, the abort sets the owner anew.
+    unsafe {
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
+        pg_sys::LockAcquire(&tag, pg_sys::ShareLock as i32, false, false);
+        pg_sys::CurrentResourceOwner = owner;
+    }
+    HOLDER.set(transaction);
+}
+
+/// The last position drawn, by any transaction; 0 before the first.
+fn last_position() -> i64 {
+    // SAFETY: the function takes a relation's OID and raises where that is no sequence.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"customers".as_ptr(), false);
+        let sequence = pg_sys::get_relname_relid(c"events_position_seq".as_ptr(), schema);
+        pgrx::direct_function_call::<i64>(pg_sys::pg_sequence_last_value, &[Some(sequence.into())])
+            .unwrap_or(0)
+    }
+}

@@ -1,0 +1,112 @@
+//! The BEFORE triggers: one holds every row to the rules, whoever writes it; one keeps rows from being
+//! removed.
+
+use crate::errors::{OrRefuse, Refusal};
+use crate::rules::status::Status;
+use crate::rules::{email, name};
+use crate::trigger::{Column, CustomerRow, Fired, Trigger};
+use pgrx::prelude::*;
+
+#[pg_extern(sql = false)]
+fn guard(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
+    // SAFETY: this is the call at hand.
+    let trigger = unsafe { Trigger::from_call(fcinfo) };
+    let mut row = trigger.new_row();
+    if trigger.is_update() {
+        update(&trigger.old_row(), &mut row).or_refuse();
+    } else {
+        insert(&mut row).or_refuse();
+    }
+    row.into_fired()
+}
+
+fn insert(row: &mut CustomerRow) -> Result<(), Refusal> {
+    if row.is_null(Column::CustomerId) {
+        return Err(Refusal::Missing("customer_id"));
+    }
+    canonicalise_email(row)?;
+    canonicalise_name(row)?;
+    status(row)?;
+    let registered_at =
+        row.integer(Column::RegisteredAt).ok_or(Refusal::Missing("registered_at"))?;
+    if !has_passed(registered_at) {
+        return Err(Refusal::RegisteredInFuture);
+    }
+    row.set_integer(Column::UpdatedAt, now());
+    row.set_integer(Column::Version, 1);
+    Ok(())
+}
+
+fn update(old: &CustomerRow, new: &mut CustomerRow) -> Result<(), Refusal> {
+    if new.uuid(Column::CustomerId) != old.uuid(Column::CustomerId) {
+        return Err(Refusal::Immutable("customer_id"));
+    }
+    if new.integer(Column::RegisteredAt) != old.integer(Column::RegisteredAt) {
+        return Err(Refusal::Immutable("registered_at"));
+    }
+    // What stays was canonical when it came in.
+    let differs = |new: &CustomerRow, column| new.text(column) != old.text(column);
+    if differs(new, Column::Email) {
+        canonicalise_email(new)?;
+    }
+    if differs(new, Column::Name) {
+        canonicalise_name(new)?;
+    }
+    if differs(new, Column::Status) {
+        status(new)?;
+    }
+    let mut updated_at = old.integer(Column::UpdatedAt).unwrap_or(0);
+    let mut version = old.integer(Column::Version).unwrap_or(0);
+    if [Column::Email, Column::Name, Column::Status].into_iter().any(|column| differs(new, column))
+    {
+        if status(old)? == Status::Closed {
+            return Err(Refusal::Closed);
+        }
+        updated_at = now().max(updated_at + 1);
+        version += 1;
+    }
+    new.set_integer(Column::UpdatedAt, updated_at);
+    new.set_integer(Column::Version, version);
+    Ok(())
+}
+
+fn canonicalise_email(row: &mut CustomerRow) -> Result<(), Refusal> {
+    let email = row.text(Column::Email).ok_or(Refusal::Missing("email"))?;
+    row.set_text(Column::Email, &email::canonical(email)?);
+    Ok(())
+}
+
+fn canonicalise_name(row: &mut CustomerRow) -> Result<(), Refusal> {
+    if let Some(name) = row.text(Column::Name) {
+        row.set_text(Column::Name, &name::canonical(name)?);
+    }
+    Ok(())
+}
+
+fn status(row: &CustomerRow) -> Result<Status, Refusal> {
+    Ok(Status::parse(row.text(Column::Status).ok_or(Refusal::Missing("status"))?)?)
+}
+
+/// now(): microseconds since 2000.
+fn now() -> i64 {
+    // SAFETY: a plain read.
+    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
+}
+
+fn has_passed(moment: i64) -> bool {
+    // SAFETY: a plain read. An import may take its moments from the clock, which runs on after now().
+    let clock = || unsafe { pg_sys::GetCurrentTimestamp() };
+    let minus_infinity = i64::MIN;
+    moment != minus_infinity && (moment <= now() || moment <= clock())
+}
+
+#[pg_extern(sql = false)]
+fn refuse_removal(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
+    // SAFETY: this is the call at hand.
+    let trigger = unsafe { Trigger::from_call(fcinfo) };
+    match trigger.table().to_bytes() {
+        b"events" => Refusal::EventsStay,
+        _ => Refusal::CustomersStay,
+    }
+    .raise()
+}

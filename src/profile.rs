@@ -1,0 +1,60 @@
+//! The row type `customers.profile`: a customer as functions return it.
+
+use crate::statement::Row;
+use pgrx::callconv::{BoxRet, FcInfo};
+use pgrx::datum::Datum;
+use pgrx::{impl_sql_translatable, pg_sys};
+
+/// The columns of `customers.profile`, in its order, for a SELECT or RETURNING list.
+macro_rules! profile_columns {
+    () => {
+        "customer_id, email, name, status, registered_at, updated_at, version"
+    };
+}
+pub(crate) use profile_columns;
+
+/// A composite datum. Rust has no use for its fields, so it travels as PostgreSQL formed it.
+pub struct Profile(pg_sys::Datum);
+
+impl_sql_translatable!(Profile, "profile");
+
+impl Profile {
+    /// From a row of [`profile_columns`], copied into `context`.
+    pub fn from_row(row: &Row, context: pg_sys::MemoryContext) -> Self {
+        // SAFETY: heap_copy_tuple_as_datum returns a composite datum of its own, whose header says
+        // "record"; the columns are those of customers.profile, so saying that instead is true.
+        unsafe {
+            let caller = pg_sys::MemoryContextSwitchTo(context);
+            let datum = pg_sys::heap_copy_tuple_as_datum(row.tuple(), row.tuple_desc());
+            pg_sys::MemoryContextSwitchTo(caller);
+            let header = datum.cast_mut_ptr::<pg_sys::HeapTupleHeaderData>();
+            (*header).t_choice.t_datum.datum_typeid = type_oid();
+            (*header).t_choice.t_datum.datum_typmod = -1;
+            Self(datum)
+        }
+    }
+}
+
+// SAFETY: the datum is a composite of the declared return type.
+unsafe impl BoxRet for Profile {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
+        unsafe { fcinfo.return_raw_datum(self.0) }
+    }
+}
+
+/// Asked each time, for DROP and CREATE EXTENSION give the type another OID; both answers are cached
+/// by PostgreSQL.
+fn type_oid() -> pg_sys::Oid {
+    // SAFETY: a look-up in the type catalogue by name and schema, which is what this cache is keyed by.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"customers".as_ptr(), false);
+        pg_sys::GetSysCacheOid(
+            pg_sys::SysCacheIdentifier::TYPENAMENSP as _,
+            pg_sys::Anum_pg_type_oid as _,
+            c"profile".as_ptr().into(),
+            schema.into(),
+            pg_sys::Datum::null(),
+            pg_sys::Datum::null(),
+        )
+    }
+}

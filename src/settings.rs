@@ -1,0 +1,53 @@
+//! The settings under the reserved prefix `customer_db.`.
+
+use pgrx::prelude::*;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use std::ffi::CString;
+
+#[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum Notify {
+    #[name = c"transaction"]
+    Transaction,
+    #[name = c"off"]
+    Off,
+}
+
+pub static NOTIFY: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::Transaction);
+pub static NOTIFY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static ACTOR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// On whose behalf the login role acts, where the application has said so.
+pub fn actor() -> Option<CString> {
+    ACTOR.get().filter(|actor| !actor.is_empty())
+}
+
+pub fn define() {
+    GucRegistry::define_enum_guc(
+        c"customer_db.notify",
+        c"How changes are announced on the channel \"customers\".",
+        c"\"transaction\" sends a NOTIFY in the writing transaction. \"off\" sends none, and lets a writing transaction be prepared for two-phase commit.",
+        &NOTIFY,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"customer_db.notify_limit",
+        c"How many events of one transaction are announced one by one.",
+        c"Where a transaction records more, one notification of type \"customers-changed\" stands for the rest.",
+        &NOTIFY_LIMIT,
+        0,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"customer_db.actor",
+        c"Who is acting on behalf of the login role.",
+        c"Recorded with each event beside the login role. On a pooled connection use SET LOCAL, or the next client inherits it.",
+        &ACTOR,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    // SAFETY: PostgreSQL copies the name.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"customer_db".as_ptr()) }
+}

@@ -1,0 +1,170 @@
+//! Statements: planned once in each backend, kept, run with parameters.
+
+use pgrx::callconv::{BoxRet, FcInfo};
+use pgrx::datum::Datum;
+use pgrx::pg_sys::BuiltinOid;
+use pgrx::{FromDatum, Spi, impl_sql_translatable, pg_sys};
+use std::ffi::CStr;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// The text of a statement, put together from literals.
+macro_rules! sql {
+    ($($part:expr),+ $(,)?) => {
+        const {
+            match ::std::ffi::CStr::from_bytes_with_nul(concat!($($part),+, "\0").as_bytes()) {
+                Ok(sql) => sql,
+                Err(_) => panic!("a NUL inside a statement"),
+            }
+        }
+    };
+}
+pub(crate) use sql;
+
+/// A parameter's value, or NULL.
+pub type Param = Option<pg_sys::Datum>;
+
+/// A statement whose plan this backend keeps. PostgreSQL plans it anew when what it names has changed,
+/// so the plan outlives DROP and CREATE EXTENSION.
+pub struct Statement {
+    sql: &'static CStr,
+    types: &'static [BuiltinOid],
+    plan: AtomicPtr<pg_sys::_SPI_plan>,
+}
+
+impl Statement {
+    pub const fn new(sql: &'static CStr, types: &'static [BuiltinOid]) -> Self {
+        Self { sql, types, plan: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// The rows of a reading statement, with the caller's snapshot, as the result of a set-returning function.
+    pub fn rows<const N: usize>(&'static self, params: [Param; N]) -> Rows {
+        Rows(Some((self, params.to_vec())))
+    }
+
+    /// Runs in a command of its own, which sees what has been committed by now, and gives each row that
+    /// comes back to `each`. Wants a connection that is open: see [`connected`].
+    pub fn run(&self, params: &[Param], mut each: impl FnMut(&Row)) {
+        self.execute(params, false, ptr::null_mut());
+        // SAFETY: after a statement that returned rows, SPI_tuptable is theirs until SPI_finish; the
+        // first `numvals` entries are set.
+        unsafe {
+            let Some(table) = pg_sys::SPI_tuptable.as_ref() else { return };
+            for i in 0..table.numvals as usize {
+                each(&Row { tuple: *table.vals.add(i), desc: table.tupdesc });
+            }
+        }
+    }
+
+    fn execute(&self, params: &[Param], read_only: bool, dest: *mut pg_sys::DestReceiver) {
+        assert_eq!(params.len(), self.types.len(), "parameters of {:?}", self.sql);
+        // SAFETY: the plan was made for exactly these types; makeParamList allocates room for that
+        // many entries behind its header. The count of rows is 0, "all": a limit on a statement that
+        // writes would skip its AFTER STATEMENT triggers.
+        unsafe {
+            let plan = self.plan();
+            let list = pg_sys::makeParamList(params.len() as i32);
+            let entries = (*list).params.as_mut_slice(params.len());
+            for ((entry, param), oid) in entries.iter_mut().zip(params).zip(self.types) {
+                entry.value = param.unwrap_or(pg_sys::Datum::null());
+                entry.isnull = param.is_none();
+                entry.pflags = pg_sys::PARAM_FLAG_CONST as u16;
+                entry.ptype = oid.value();
+            }
+            let options =
+                pg_sys::SPIExecuteOptions { params: list, read_only, dest, ..Default::default() };
+            let code = pg_sys::SPI_execute_plan_extended(plan, &options);
+            assert!(code > 0, "SPI_execute_plan_extended returned {code}");
+        }
+    }
+
+    fn plan(&self) -> pg_sys::SPIPlanPtr {
+        let kept = self.plan.load(Ordering::Relaxed);
+        if !kept.is_null() {
+            return kept;
+        }
+        let mut types: Vec<pg_sys::Oid> = self.types.iter().map(|oid| oid.value()).collect();
+        // SAFETY: the text and the types are valid; a plan that is kept lives as long as the backend.
+        unsafe {
+            let plan =
+                pg_sys::SPI_prepare(self.sql.as_ptr(), types.len() as i32, types.as_mut_ptr());
+            assert!(!plan.is_null(), "SPI_prepare refused {:?}", self.sql);
+            let code = pg_sys::SPI_keepplan(plan);
+            assert!(code == 0, "SPI_keepplan returned {code}");
+            self.plan.store(plan, Ordering::Relaxed);
+            plan
+        }
+    }
+}
+
+/// Opens a connection to SPI for the span of `work`, which is told the memory context it came from:
+/// what is to outlive the connection is copied there.
+pub fn connected<T>(work: impl FnOnce(pg_sys::MemoryContext) -> T) -> T {
+    // SAFETY: a plain read of a pointer that is always set.
+    let caller = unsafe { pg_sys::CurrentMemoryContext };
+    Spi::connect(|_| work(caller))
+}
+
+/// One row that a statement returned; lives as long as the connection.
+pub struct Row {
+    tuple: pg_sys::HeapTuple,
+    desc: pg_sys::TupleDesc,
+}
+
+impl Row {
+    /// The value in column `ordinal`, counted from 1; None for NULL.
+    pub fn get<T: FromDatum>(&self, ordinal: i32) -> Option<T> {
+        let mut is_null = false;
+        // SAFETY: tuple and descriptor belong together; SPI_getbinval checks the ordinal.
+        unsafe {
+            let datum = pg_sys::SPI_getbinval(self.tuple, self.desc, ordinal, &mut is_null);
+            T::from_datum(datum, is_null)
+        }
+    }
+
+    pub fn tuple(&self) -> pg_sys::HeapTuple {
+        self.tuple
+    }
+
+    pub fn tuple_desc(&self) -> pg_sys::TupleDesc {
+        self.desc
+    }
+}
+
+/// The result of a set-returning function: a statement whose rows go straight into the result, as
+/// PL/pgSQL's RETURN QUERY sends them.
+pub struct Rows(Option<(&'static Statement, Vec<Param>)>);
+
+impl_sql_translatable!(Rows, "record");
+
+impl Rows {
+    pub fn none() -> Self {
+        Self(None)
+    }
+}
+
+// SAFETY: InitMaterializedSRF raises where the caller cannot take a set; the receiver converts each row
+// to the declared row type by position, and raises where a column has another type.
+unsafe impl BoxRet for Rows {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
+        unsafe {
+            let call = fcinfo.as_mut_ptr();
+            pg_sys::InitMaterializedSRF(call, 0);
+            let Some((statement, params)) = self.0 else { return fcinfo.return_null() };
+            let result = (*call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            connected(|_| {
+                let dest = pg_sys::CreateTuplestoreDestReceiver();
+                pg_sys::SetTuplestoreDestReceiverParams(
+                    dest,
+                    (*result).setResult,
+                    (*(*result).econtext).ecxt_per_query_memory,
+                    false,
+                    (*result).setDesc,
+                    c"the statement returns other columns than its function".as_ptr(),
+                );
+                statement.execute(&params, true, dest);
+            });
+            fcinfo.return_null()
+        }
+    }
+}
