@@ -1,27 +1,29 @@
 //! The BEFORE triggers: one holds every row to the rules, whoever writes it; one keeps rows from being
 //! removed.
 
+use crate::customer::{Column, CustomerRow};
 use crate::errors::{OrRefuse, Refusal};
 use crate::rules::status::Status;
 use crate::rules::{email, name};
-use crate::trigger::{Column, CustomerRow, Fired, Trigger};
+use crate::trigger::{Fired, Trigger};
 use pgrx::prelude::*;
 
 #[pg_extern(sql = false)]
 fn guard(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     // SAFETY: this is the call at hand.
     let trigger = unsafe { Trigger::from_call(fcinfo) };
-    let mut row = trigger.new_row();
+    let layout = trigger.layout();
+    let mut row = trigger.new_row(&layout);
     if trigger.is_update() {
-        update(&trigger.old_row(), &mut row).or_refuse();
+        update(&trigger.old_row(&layout), &mut row).or_refuse();
     } else {
         insert(&mut row).or_refuse();
     }
-    row.into_fired()
+    trigger.write(&row, &layout)
 }
 
 fn insert(row: &mut CustomerRow) -> Result<(), Refusal> {
-    if row.is_null(Column::CustomerId) {
+    if row.value(Column::CustomerId).is_none() {
         return Err(Refusal::Missing("customer_id"));
     }
     canonicalise_email(row)?;
@@ -72,13 +74,15 @@ fn update(old: &CustomerRow, new: &mut CustomerRow) -> Result<(), Refusal> {
 
 fn canonicalise_email(row: &mut CustomerRow) -> Result<(), Refusal> {
     let email = row.text(Column::Email).ok_or(Refusal::Missing("email"))?;
-    row.set_text(Column::Email, &email::canonical(email)?);
+    let email = email::canonical(email)?;
+    row.set_text(Column::Email, &email);
     Ok(())
 }
 
 fn canonicalise_name(row: &mut CustomerRow) -> Result<(), Refusal> {
     if let Some(name) = row.text(Column::Name) {
-        row.set_text(Column::Name, &name::canonical(name)?);
+        let name = name::canonical(name)?.into_owned();
+        row.set_text(Column::Name, &name);
     }
     Ok(())
 }
@@ -104,7 +108,7 @@ fn has_passed(moment: i64) -> bool {
 fn refuse_removal(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     // SAFETY: this is the call at hand.
     let trigger = unsafe { Trigger::from_call(fcinfo) };
-    match trigger.table().to_bytes() {
+    match trigger.table_name().to_bytes() {
         b"events" => Refusal::EventsStay,
         _ => Refusal::CustomersStay,
     }

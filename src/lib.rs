@@ -5,15 +5,18 @@
 //! The SQL that installs them stands in `sql/`.
 
 mod commands;
+mod customer;
 mod errors;
 mod feed;
 mod guard;
 mod lifecycle;
 mod profile;
 mod queries;
+mod rows;
 pub mod rules;
 mod settings;
 mod statement;
+mod table;
 mod trigger;
 
 use pgrx::prelude::*;

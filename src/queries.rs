@@ -2,9 +2,10 @@
 
 use crate::errors::{OrRefuse, Refusal};
 use crate::profile::profile_columns;
+use crate::rows::Rows;
 use crate::rules::email;
 use crate::rules::status::Status;
-use crate::statement::{Rows, Statement, sql};
+use crate::statement::{Statement, sql};
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, UUIDOID};
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, Uuid};
@@ -19,11 +20,7 @@ macro_rules! select_profile {
 
 #[pg_extern(sql = false)]
 fn get_customer(customer_id: Option<Uuid>) -> Rows {
-    static BY_ID: Statement = Statement::new(select_profile!("WHERE customer_id = $1"), &[UUIDOID]);
-    match customer_id {
-        Some(id) => BY_ID.rows([id.into_datum()]),
-        None => Rows::none(),
-    }
+    customer_id.map_or(Rows::None, Rows::Customer)
 }
 
 #[pg_extern(sql = false)]
@@ -31,7 +28,7 @@ fn find_customer(email: Option<&str>) -> Rows {
     static BY_EMAIL: Statement = Statement::new(select_profile!("WHERE email = $1"), &[TEXTOID]);
     let email = email.ok_or(Refusal::Missing("email")).or_refuse();
     // No customer holds a reserved address as one to be found by: erasure has freed the person's own.
-    BY_EMAIL.rows([email::canonical(email).or_refuse().into_datum()])
+    Rows::Of(&BY_EMAIL, vec![email::canonical(email).or_refuse().into_datum()])
 }
 
 #[pg_extern(sql = false)]
@@ -56,10 +53,10 @@ fn list_customers(status: Option<&str>, after: Option<Uuid>, page_size: Option<i
     let limit = checked_page_size(page_size).or_refuse().into_datum();
     let after = after.into_datum();
     match status {
-        None => ALL.rows([after, limit]),
+        None => Rows::Of(&ALL, vec![after, limit]),
         Some(status) => {
             Status::parse(status).or_refuse();
-            IN_STATUS.rows([after, limit, status.into_datum()])
+            Rows::Of(&IN_STATUS, vec![after, limit, status.into_datum()])
         }
     }
 }
@@ -76,7 +73,10 @@ fn search_customers(prefix: Option<&str>, page_size: Option<i32>) -> Rows {
     );
     let prefix = prefix.ok_or(Refusal::Missing("prefix")).or_refuse();
     let prefix = email::canonical_prefix(prefix).or_refuse();
-    BY_PREFIX.rows([prefix.into_datum(), checked_page_size(page_size).or_refuse().into_datum()])
+    Rows::Of(
+        &BY_PREFIX,
+        vec![prefix.into_datum(), checked_page_size(page_size).or_refuse().into_datum()],
+    )
 }
 
 #[pg_extern(sql = false)]
@@ -88,7 +88,7 @@ fn customer_history(customer_id: Option<Uuid>) -> Rows {
            ORDER BY version, position",
         &[UUIDOID],
     );
-    HISTORY.rows([customer_id.into_datum()])
+    Rows::Of(&HISTORY, vec![customer_id.into_datum()])
 }
 
 #[pg_extern(sql = false)]
@@ -103,7 +103,7 @@ fn customer_timeline(customer_id: Option<Uuid>) -> Rows {
            ORDER BY version, position",
         &[UUIDOID],
     );
-    TIMELINE.rows([customer_id.into_datum()])
+    Rows::Of(&TIMELINE, vec![customer_id.into_datum()])
 }
 
 fn checked_page_size(page_size: Option<i32>) -> Result<i64, Refusal> {

@@ -1,9 +1,7 @@
 //! Statements: planned once in each backend, kept, run with parameters.
 
-use pgrx::callconv::{BoxRet, FcInfo};
-use pgrx::datum::Datum;
 use pgrx::pg_sys::BuiltinOid;
-use pgrx::{FromDatum, Spi, impl_sql_translatable, pg_sys};
+use pgrx::{FromDatum, Spi, pg_sys};
 use std::ffi::CStr;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -37,11 +35,6 @@ impl Statement {
         Self { sql, types, plan: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// The rows of a reading statement, with the caller's snapshot, as the result of a set-returning function.
-    pub fn rows<const N: usize>(&'static self, params: [Param; N]) -> Rows {
-        Rows(Some((self, params.to_vec())))
-    }
-
     /// Runs in a command of its own, which sees what has been committed by now, and gives each row that
     /// comes back to `each`. Wants a connection that is open: see [`connected`].
     pub fn run(&self, params: &[Param], mut each: impl FnMut(&Row)) {
@@ -56,7 +49,9 @@ impl Statement {
         }
     }
 
-    fn execute(&self, params: &[Param], read_only: bool, dest: *mut pg_sys::DestReceiver) {
+    /// Runs with rows going to `dest`; `read_only` uses the caller's snapshot and assigns no
+    /// transaction id.
+    pub fn execute(&self, params: &[Param], read_only: bool, dest: *mut pg_sys::DestReceiver) {
         assert_eq!(params.len(), self.types.len(), "parameters of {:?}", self.sql);
         // SAFETY: the plan was made for exactly these types; makeParamList allocates room for that
         // many entries behind its header. The count of rows is 0, "all": a limit on a statement that
@@ -128,43 +123,5 @@ impl Row {
 
     pub fn tuple_desc(&self) -> pg_sys::TupleDesc {
         self.desc
-    }
-}
-
-/// The result of a set-returning function: a statement whose rows go straight into the result, as
-/// PL/pgSQL's RETURN QUERY sends them.
-pub struct Rows(Option<(&'static Statement, Vec<Param>)>);
-
-impl_sql_translatable!(Rows, "record");
-
-impl Rows {
-    pub fn none() -> Self {
-        Self(None)
-    }
-}
-
-// SAFETY: InitMaterializedSRF raises where the caller cannot take a set; the receiver converts each row
-// to the declared row type by position, and raises where a column has another type.
-unsafe impl BoxRet for Rows {
-    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
-        unsafe {
-            let call = fcinfo.as_mut_ptr();
-            pg_sys::InitMaterializedSRF(call, 0);
-            let Some((statement, params)) = self.0 else { return fcinfo.return_null() };
-            let result = (*call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
-            connected(|_| {
-                let dest = pg_sys::CreateTuplestoreDestReceiver();
-                pg_sys::SetTuplestoreDestReceiverParams(
-                    dest,
-                    (*result).setResult,
-                    (*(*result).econtext).ecxt_per_query_memory,
-                    false,
-                    (*result).setDesc,
-                    c"the statement returns other columns than its function".as_ptr(),
-                );
-                statement.execute(&params, true, dest);
-            });
-            fcinfo.return_null()
-        }
     }
 }

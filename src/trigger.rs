@@ -1,19 +1,19 @@
-//! A trigger call as PostgreSQL hands it over, and the customer's row in it.
+//! A trigger call as PostgreSQL hands it over.
 //!
 //! pgrx's own wrapper forms the row anew for each column that is set; a trigger on every row of a bulk
 //! load has no time for that.
 
+use crate::customer::{COLUMNS, CustomerRow, Layout};
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
 use pgrx::prelude::*;
-use pgrx::{FromDatum, IntoDatum, impl_sql_translatable, pg_sys};
+use pgrx::{impl_sql_translatable, pg_sys};
 use std::ffi::CStr;
 
 /// One firing of a trigger.
-#[derive(Clone, Copy)]
 pub struct Trigger<'call>(&'call pg_sys::TriggerData);
 
-impl<'call> Trigger<'call> {
+impl Trigger<'_> {
     /// # Safety
     /// `fcinfo` is the call at hand.
     pub unsafe fn from_call(fcinfo: pg_sys::FunctionCallInfo) -> Self {
@@ -31,12 +31,8 @@ impl<'call> Trigger<'call> {
         }
     }
 
-    pub fn data(&self) -> &'call pg_sys::TriggerData {
-        self.0
-    }
-
-    pub fn table(&self) -> &'call CStr {
-        // SAFETY: the relation is open while its trigger runs, and its name ends in NUL.
+    pub fn table_name(&self) -> &CStr {
+        // SAFETY: the table is open while its trigger runs, and its name ends in NUL.
         unsafe { CStr::from_ptr((*(*self.0.tg_relation).rd_rel).relname.data.as_ptr()) }
     }
 
@@ -44,15 +40,98 @@ impl<'call> Trigger<'call> {
         self.0.tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_UPDATE
     }
 
+    pub fn layout(&self) -> Layout {
+        // SAFETY: the table is open while its trigger runs.
+        unsafe { Layout::of(self.0.tg_relation) }
+    }
+
     /// The row that an UPDATE replaces.
-    pub fn old_row(&self) -> CustomerRow<'call> {
-        CustomerRow::new(self.0, self.0.tg_trigtuple)
+    pub fn old_row(&self, layout: &Layout) -> CustomerRow {
+        // SAFETY: the slots of a row trigger hold rows of its table.
+        unsafe { CustomerRow::from_slot(self.0.tg_trigslot, layout) }
     }
 
     /// The row that is about to be written.
-    pub fn new_row(&self) -> CustomerRow<'call> {
-        let tuple = if self.is_update() { self.0.tg_newtuple } else { self.0.tg_trigtuple };
-        CustomerRow::new(self.0, tuple)
+    pub fn new_row(&self, layout: &Layout) -> CustomerRow {
+        let slot = if self.is_update() { self.0.tg_newslot } else { self.0.tg_trigslot };
+        // SAFETY: the slots of a row trigger hold rows of its table.
+        unsafe { CustomerRow::from_slot(slot, layout) }
+    }
+
+    /// Answers with the row as it now is: the very one that came, where nothing was set.
+    pub fn write(&self, row: &CustomerRow, layout: &Layout) -> Fired {
+        let came = if self.is_update() { self.0.tg_newtuple } else { self.0.tg_trigtuple };
+        let written = || COLUMNS.into_iter().filter(|column| row.is_written(*column));
+        let mut numbers: Vec<i32> = written().map(|column| layout.number(column)).collect();
+        if numbers.is_empty() {
+            return Fired(came);
+        }
+        let mut values: Vec<pg_sys::Datum> =
+            written().filter_map(|column| row.value(column)).collect();
+        let mut nulls = vec![false; numbers.len()];
+        assert_eq!(values.len(), numbers.len(), "only values are ever set, never NULL");
+        // SAFETY: the tuple is a row of the table; numbers, values and nulls are of one length.
+        Fired(unsafe {
+            pg_sys::heap_modify_tuple_by_cols(
+                came,
+                (*self.0.tg_relation).rd_att,
+                numbers.len() as i32,
+                numbers.as_mut_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            )
+        })
+    }
+
+    /// The rows that the statement replaced; none for an INSERT.
+    pub fn old_rows(&self) -> Option<TransitionTable> {
+        TransitionTable::open(self.0.tg_oldtable, self.0.tg_relation)
+    }
+
+    /// The rows that the statement wrote.
+    pub fn new_rows(&self) -> Option<TransitionTable> {
+        TransitionTable::open(self.0.tg_newtable, self.0.tg_relation)
+    }
+}
+
+/// The rows of a statement, in the order in which it wrote them: the n-th old row became the n-th new.
+pub struct TransitionTable {
+    store: *mut pg_sys::Tuplestorestate,
+    pointer: i32,
+    slot: *mut pg_sys::TupleTableSlot,
+}
+
+impl TransitionTable {
+    fn open(store: *mut pg_sys::Tuplestorestate, table: pg_sys::Relation) -> Option<Self> {
+        if store.is_null() {
+            return None;
+        }
+        // SAFETY: the store lives as long as the statement. Other triggers read it too, hence a read
+        // pointer of our own, and the rewind, for a new one stands where the last reader stopped.
+        unsafe {
+            let pointer =
+                pg_sys::tuplestore_alloc_read_pointer(store, pg_sys::EXEC_FLAG_REWIND as i32);
+            pg_sys::tuplestore_select_read_pointer(store, pointer);
+            pg_sys::tuplestore_rescan(store);
+            let slot =
+                pg_sys::MakeSingleTupleTableSlot((*table).rd_att, &pg_sys::TTSOpsMinimalTuple);
+            Some(Self { store, pointer, slot })
+        }
+    }
+
+    /// The next row; valid until the next call.
+    pub fn next(&mut self, layout: &Layout) -> Option<CustomerRow> {
+        // SAFETY: store and slot are of one table, whose layout the caller gives.
+        unsafe {
+            pg_sys::tuplestore_select_read_pointer(self.store, self.pointer);
+            pg_sys::tuplestore_gettupleslot(self.store, true, false, self.slot)
+                .then(|| CustomerRow::from_slot(self.slot, layout))
+        }
+    }
+
+    pub fn close(self) {
+        // SAFETY: nothing read from the slot is used any more.
+        unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) }
     }
 }
 
@@ -71,144 +150,5 @@ impl Fired {
 unsafe impl BoxRet for Fired {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
         unsafe { fcinfo.return_raw_datum(self.0.into()) }
-    }
-}
-
-/// A column that the rules look at. A table that was adopted may have them in another order, among
-/// columns of its owner's.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Column {
-    CustomerId,
-    Email,
-    Name,
-    Status,
-    RegisteredAt,
-    UpdatedAt,
-    Version,
-}
-
-impl Column {
-    const ALL: [Self; 7] = [
-        Self::CustomerId,
-        Self::Email,
-        Self::Name,
-        Self::Status,
-        Self::RegisteredAt,
-        Self::UpdatedAt,
-        Self::Version,
-    ];
-
-    fn c_name(self) -> &'static CStr {
-        match self {
-            Self::CustomerId => c"customer_id",
-            Self::Email => c"email",
-            Self::Name => c"name",
-            Self::Status => c"status",
-            Self::RegisteredAt => c"registered_at",
-            Self::UpdatedAt => c"updated_at",
-            Self::Version => c"version",
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        self.c_name().to_str().expect("the names are ASCII")
-    }
-}
-
-/// A row of customers.customers with the values of the columns that matter here.
-pub struct CustomerRow<'call> {
-    data: &'call pg_sys::TriggerData,
-    tuple: pg_sys::HeapTuple,
-    numbers: [i32; 7],
-    values: [Option<pg_sys::Datum>; 7],
-    written: [bool; 7],
-}
-
-impl<'call> CustomerRow<'call> {
-    fn new(data: &'call pg_sys::TriggerData, tuple: pg_sys::HeapTuple) -> Self {
-        let numbers = Column::ALL.map(|column| {
-            // SAFETY: the relation is open while its trigger runs.
-            let number = unsafe { pg_sys::SPI_fnumber(Self::desc(data), column.c_name().as_ptr()) };
-            assert!(number > 0, "{} has no column {}", "customers.customers", column.name());
-            number
-        });
-        let values = numbers.map(|number| {
-            let mut is_null = false;
-            // SAFETY: the tuple is a row of that relation, and the number one of its columns'.
-            let value =
-                unsafe { pg_sys::SPI_getbinval(tuple, Self::desc(data), number, &mut is_null) };
-            (!is_null).then_some(value)
-        });
-        Self { data, tuple, numbers, values, written: [false; 7] }
-    }
-
-    fn desc(data: &pg_sys::TriggerData) -> pg_sys::TupleDesc {
-        // SAFETY: the relation is open while its trigger runs.
-        unsafe { (*data.tg_relation).rd_att }
-    }
-
-    pub fn is_null(&self, column: Column) -> bool {
-        self.values[column as usize].is_none()
-    }
-
-    pub fn text(&self, column: Column) -> Option<&'call str> {
-        // SAFETY: the caller names a column of type text; what detoasting allocates lives as long as
-        // the row, in the context of the call.
-        self.values[column as usize]
-            .and_then(|value| unsafe { FromDatum::from_datum(value, false) })
-    }
-
-    /// A bigint, or a timestamptz in microseconds since 2000.
-    pub fn integer(&self, column: Column) -> Option<i64> {
-        self.values[column as usize].map(|value| value.value() as i64)
-    }
-
-    pub fn uuid(&self, column: Column) -> Option<pgrx::Uuid> {
-        // SAFETY: the caller names a column of type uuid.
-        self.values[column as usize]
-            .and_then(|value| unsafe { FromDatum::from_datum(value, false) })
-    }
-
-    pub fn set_text(&mut self, column: Column, text: &str) {
-        if self.text(column) != Some(text) {
-            self.set(column, text.into_datum());
-        }
-    }
-
-    pub fn set_integer(&mut self, column: Column, value: i64) {
-        if self.integer(column) != Some(value) {
-            self.set(column, value.into_datum());
-        }
-    }
-
-    fn set(&mut self, column: Column, value: Option<pg_sys::Datum>) {
-        self.values[column as usize] = value;
-        self.written[column as usize] = true;
-    }
-
-    /// The row as it now is: the one that came when nothing was set.
-    pub fn into_fired(self) -> Fired {
-        let mut numbers = Vec::with_capacity(7);
-        let mut values = Vec::with_capacity(7);
-        for column in Column::ALL.into_iter().filter(|column| self.written[*column as usize]) {
-            numbers.push(self.numbers[column as usize]);
-            values.push(self.values[column as usize].unwrap_or(pg_sys::Datum::null()));
-        }
-        if numbers.is_empty() {
-            return Fired(self.tuple);
-        }
-        let mut nulls = vec![false; numbers.len()];
-        // SAFETY: the tuple is a row of the relation; numbers, values and nulls are of one length, and
-        // only values that are not NULL are ever set.
-        Fired(unsafe {
-            pg_sys::heap_modify_tuple_by_cols(
-                self.tuple,
-                Self::desc(self.data),
-                numbers.len() as i32,
-                numbers.as_mut_ptr(),
-                values.as_mut_ptr(),
-                nulls.as_mut_ptr(),
-            )
-        })
     }
 }

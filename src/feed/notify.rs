@@ -1,8 +1,7 @@
 //! Notifications on the channel "customers": hints without personal data, never the only copy.
 
+use super::event::Event;
 use crate::settings::{NOTIFY, NOTIFY_LIMIT, Notify};
-use crate::statement::Row;
-use pgrx::Uuid;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::CString;
@@ -57,25 +56,20 @@ impl Tally {
     }
 }
 
-/// How many events of the statement at hand to announce: those that are left, and the first of the rest.
-pub fn wanted() -> i64 {
-    if NOTIFY.get() == Notify::Off {
-        return 0;
-    }
-    TALLY.with_borrow_mut(|tally| {
-        tally.refresh();
-        tally.left().map_or(0, |left| left + 1)
-    })
+/// To be called before the events of a statement are announced.
+pub fn begin_statement() {
+    TALLY.with_borrow_mut(Tally::refresh);
 }
 
-/// Announces an event: position, event_id, type, customer_id, version, and whether email, name and
-/// status are among its changes.
-pub fn announce(event: &Row) {
+pub fn announce(event: &Event) {
+    if NOTIFY.get() == Notify::Off {
+        return;
+    }
     TALLY.with_borrow_mut(|tally| match tally.left() {
         None => {}
         Some(0) => {
             tally.current().rest = true;
-            send(format!(r#"{{"type":"customers-changed","position":{}}}"#, position(event)));
+            send(format!(r#"{{"type":"customers-changed","position":{}}}"#, event.position));
         }
         Some(_) => {
             tally.current().announced += 1;
@@ -84,22 +78,15 @@ pub fn announce(event: &Row) {
     });
 }
 
-fn position(event: &Row) -> i64 {
-    event.get(1).expect("position is never NULL")
-}
-
-fn payload(event: &Row) -> String {
-    let changed: Vec<&str> = [(6, r#""email""#), (7, r#""name""#), (8, r#""status""#)]
-        .into_iter()
-        .filter_map(|(ordinal, field)| event.get::<bool>(ordinal)?.then_some(field))
-        .collect();
+fn payload(event: &Event) -> String {
+    let changed: Vec<String> = event.changed.fields().map(|field| format!("\"{field}\"")).collect();
     format!(
         r#"{{"position":{},"eventId":"{}","type":"{}","customerId":"{}","version":{},"changed":[{}]}}"#,
-        position(event),
-        event.get::<Uuid>(2).expect("event_id is never NULL"),
-        event.get::<&str>(3).expect("type is never NULL"),
-        event.get::<Uuid>(4).expect("customer_id is never NULL"),
-        event.get::<i64>(5).expect("version is never NULL"),
+        event.position,
+        event.event_id,
+        event.r#type.name(),
+        event.customer_id,
+        event.version,
         changed.join(","),
     )
 }

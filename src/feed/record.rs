@@ -1,90 +1,136 @@
-//! The AFTER triggers that write the events of a whole statement at once.
+//! The AFTER triggers that write the events of a whole statement at once, in the same transaction.
 
+use super::event::{Changed, Event, Type, random_uuid, session_user};
 use super::{notify, watermark};
+use crate::customer::{Column, CustomerRow};
 use crate::settings;
-use crate::statement::{Statement, connected, sql};
+use crate::table::{Inserter, relation_oid};
 use crate::trigger::{Fired, Trigger};
 use pgrx::IntoDatum;
-use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID};
 use pgrx::prelude::*;
 use std::cell::RefCell;
 
-/// What both statements end in. LIMIT bounds what comes back, never what is recorded: a CTE that
-/// writes runs to its end.
-macro_rules! announced {
-    () => {
-        "RETURNING position, event_id, type, customer_id, version, changes)
-         SELECT position, event_id, type, customer_id, version,
-                changes ? 'email', changes ? 'name', changes ? 'status'
-           FROM recorded
-          LIMIT $3"
-    };
-}
-
 #[pg_extern(sql = false)]
 fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
-    static RECORD: Statement = Statement::new(
-        sql!(
-            "WITH recorded AS (
-             INSERT INTO customers.events
-                    (type, customer_id, version, occurred_at, changes, recorded_by, actor, reason)
-             SELECT 'customer-registered', customer_id, version, updated_at,
-                    CASE WHEN name IS NULL
-                         THEN jsonb_build_object('email', email, 'status', status)
-                         ELSE jsonb_build_object('email', email, 'name', name, 'status', status)
-                    END,
-                    session_user, $1, $2
-               FROM registered ",
-            announced!()
-        ),
-        &[TEXTOID, TEXTOID, INT8OID],
-    );
     // SAFETY: this is the call at hand.
-    record(&RECORD, unsafe { Trigger::from_call(fcinfo) })
+    let trigger = unsafe { Trigger::from_call(fcinfo) };
+    let layout = trigger.layout();
+    let mut new_rows = trigger.new_rows().expect("the trigger names its new table");
+    let mut recorder = None;
+    while let Some(new) = new_rows.next(&layout) {
+        let recorder = recorder.get_or_insert_with(Recorder::open);
+        recorder.record(Type::Registered, &new, Changed::registered(&new));
+    }
+    recorder.map(Recorder::close);
+    new_rows.close();
+    Fired::after_statement()
 }
 
 #[pg_extern(sql = false)]
 fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
-    // FULL JOIN, though neither side is ever alone: the plan is kept from a first statement of any size,
-    // and a full join is never a nested loop.
-    static RECORD: Statement = Statement::new(
-        sql!(
-            "WITH recorded AS (
-             INSERT INTO customers.events
-                    (type, customer_id, version, occurred_at, changes, recorded_by, actor, reason)
-             SELECT 'customer-updated', after.customer_id, after.version, after.updated_at,
-                    CASE WHEN after.email = before.email THEN '{}'
-                         ELSE jsonb_build_object('email', after.email) END
-                 || CASE WHEN after.name IS NOT DISTINCT FROM before.name THEN '{}'
-                         ELSE jsonb_build_object('name', after.name) END
-                 || CASE WHEN after.status = before.status THEN '{}'
-                         ELSE jsonb_build_object('status', after.status) END,
-                    session_user, $1, $2
-               FROM before FULL JOIN after ON after.customer_id = before.customer_id
-              WHERE after.version IS DISTINCT FROM before.version ",
-            announced!()
-        ),
-        &[TEXTOID, TEXTOID, INT8OID],
-    );
     // SAFETY: this is the call at hand.
-    record(&RECORD, unsafe { Trigger::from_call(fcinfo) })
+    let trigger = unsafe { Trigger::from_call(fcinfo) };
+    let layout = trigger.layout();
+    let mut old_rows = trigger.old_rows().expect("the trigger names its old table");
+    let mut new_rows = trigger.new_rows().expect("the trigger names its new table");
+    let mut recorder = None;
+    while let (Some(old), Some(new)) = (old_rows.next(&layout), new_rows.next(&layout)) {
+        assert!(
+            old.uuid(Column::CustomerId) == new.uuid(Column::CustomerId),
+            "the transition tables are not in step"
+        );
+        let changed = Changed::updated(&old, &new);
+        if changed.any() {
+            recorder.get_or_insert_with(Recorder::open).record(Type::Updated, &new, changed);
+        }
+    }
+    recorder.map(Recorder::close);
+    old_rows.close();
+    new_rows.close();
+    Fired::after_statement()
 }
 
-fn record(statement: &Statement, trigger: Trigger) -> Fired {
-    watermark::hold();
-    let wanted = notify::wanted();
-    let actor = settings::actor().and_then(|actor| actor.into_string().ok().into_datum());
-    let reason = REASON.with_borrow(|reason| reason.as_deref().into_datum());
-    connected(|_| {
-        // SAFETY: the trigger data are those of the call at hand; the transition tables that they name
-        // are seen by what runs on this connection.
-        let code = unsafe {
-            pg_sys::SPI_register_trigger_data(std::ptr::from_ref(trigger.data()).cast_mut())
+/// Writes events to customers.events and announces them.
+struct Recorder {
+    events: Inserter,
+    columns: Columns,
+    sequence: pg_sys::Oid,
+    recorded_by: Option<pg_sys::Datum>,
+    actor: Option<pg_sys::Datum>,
+    reason: Option<pg_sys::Datum>,
+}
+
+struct Columns {
+    position: i32,
+    event_id: i32,
+    r#type: i32,
+    customer_id: i32,
+    version: i32,
+    occurred_at: i32,
+    changes: i32,
+    recorded_by: i32,
+    actor: i32,
+    reason: i32,
+}
+
+impl Recorder {
+    fn open() -> Self {
+        let sequence = relation_oid(c"events_position_seq");
+        watermark::hold(sequence);
+        notify::begin_statement();
+        let events = Inserter::open(c"events");
+        let columns = Columns {
+            position: events.column(c"position"),
+            event_id: events.column(c"event_id"),
+            r#type: events.column(c"type"),
+            customer_id: events.column(c"customer_id"),
+            version: events.column(c"version"),
+            occurred_at: events.column(c"occurred_at"),
+            changes: events.column(c"changes"),
+            recorded_by: events.column(c"recorded_by"),
+            actor: events.column(c"actor"),
+            reason: events.column(c"reason"),
         };
-        assert!(code >= 0, "SPI_register_trigger_data returned {code}");
-        statement.run(&[actor, reason, wanted.into_datum()], notify::announce);
-    });
-    Fired::after_statement()
+        Self {
+            events,
+            columns,
+            sequence,
+            recorded_by: session_user().to_string_lossy().into_datum(),
+            actor: settings::actor().as_deref().and_then(IntoDatum::into_datum),
+            reason: REASON.with_borrow(|reason| reason.as_deref().into_datum()),
+        }
+    }
+
+    fn record(&mut self, r#type: Type, new: &CustomerRow, changed: Changed) {
+        let Self { events, columns, sequence, recorded_by, actor, reason } = self;
+        let event = events.insert(|row| {
+            let event = Event {
+                // SAFETY: the OID of the sequence that draws positions.
+                position: unsafe { pg_sys::nextval_internal(*sequence, false) },
+                event_id: random_uuid(),
+                r#type,
+                customer_id: new.uuid(Column::CustomerId).expect("the primary key"),
+                version: new.integer(Column::Version).expect("kept by the guard"),
+                changed,
+            };
+            row.set(columns.position, event.position.into_datum());
+            row.set(columns.event_id, event.event_id.into_datum());
+            row.set(columns.r#type, r#type.name().into_datum());
+            row.set(columns.customer_id, new.value(Column::CustomerId));
+            row.set(columns.version, new.value(Column::Version));
+            row.set(columns.occurred_at, new.value(Column::UpdatedAt));
+            row.set(columns.changes, Some(changed.to_jsonb(new)));
+            row.set(columns.recorded_by, *recorded_by);
+            row.set(columns.actor, *actor);
+            row.set(columns.reason, *reason);
+            event
+        });
+        notify::announce(&event);
+    }
+
+    fn close(self) {
+        self.events.close();
+    }
 }
 
 thread_local! {

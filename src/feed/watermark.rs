@@ -18,14 +18,14 @@ thread_local! {
     static HOLDER: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Takes the lock, once for each transaction, before its first event draws a position.
-pub fn hold() {
+/// Takes the lock, once for each transaction, before its first event draws a position from `sequence`.
+pub fn hold(sequence: pg_sys::Oid) {
     // SAFETY: a plain call; the writing statement has assigned the id.
     let transaction = unsafe { pg_sys::GetTopFullTransactionId().value };
     if HOLDER.get() == transaction {
         return;
     }
-    let key = last_position() as u64;
+    let key = last_position(sequence) as u64;
     let tag = pg_sys::LOCKTAG {
         // SAFETY: a plain read.
         locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
@@ -47,12 +47,10 @@ pub fn hold() {
 }
 
 /// The last position drawn, by any transaction; 0 before the first.
-fn last_position() -> i64 {
+fn last_position(sequence: pg_sys::Oid) -> i64 {
     // SAFETY: the function takes a relation's OID and raises where that is no sequence.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"customers".as_ptr(), false);
-        let sequence = pg_sys::get_relname_relid(c"events_position_seq".as_ptr(), schema);
-        pgrx::direct_function_call::<i64>(pg_sys::pg_sequence_last_value, &[Some(sequence.into())])
+        pgrx::direct_function_call(pg_sys::pg_sequence_last_value, &[Some(sequence.into())])
             .unwrap_or(0)
     }
 }

@@ -1,0 +1,143 @@
+//! A row of customers.customers, as triggers and look-ups see it.
+
+use pgrx::{FromDatum, IntoDatum, Uuid, pg_sys};
+use std::ffi::CStr;
+
+/// The columns of a customer, in the order of `customers.profile`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Column {
+    CustomerId,
+    Email,
+    Name,
+    Status,
+    RegisteredAt,
+    UpdatedAt,
+    Version,
+}
+
+pub const COLUMNS: [Column; 7] = [
+    Column::CustomerId,
+    Column::Email,
+    Column::Name,
+    Column::Status,
+    Column::RegisteredAt,
+    Column::UpdatedAt,
+    Column::Version,
+];
+
+impl Column {
+    fn name(self) -> &'static CStr {
+        match self {
+            Self::CustomerId => c"customer_id",
+            Self::Email => c"email",
+            Self::Name => c"name",
+            Self::Status => c"status",
+            Self::RegisteredAt => c"registered_at",
+            Self::UpdatedAt => c"updated_at",
+            Self::Version => c"version",
+        }
+    }
+}
+
+/// Where the columns stand. A table that was adopted may have them in another order, among columns of
+/// its owner's.
+#[derive(Clone, Copy)]
+pub struct Layout([i32; 7]);
+
+impl Layout {
+    /// # Safety
+    /// `table` is open.
+    pub unsafe fn of(table: pg_sys::Relation) -> Self {
+        Self(COLUMNS.map(|column| {
+            // SAFETY: promised by the caller.
+            let number = unsafe { pg_sys::SPI_fnumber((*table).rd_att, column.name().as_ptr()) };
+            assert!(number > 0, "customers.customers lacks the column {:?}", column.name());
+            number
+        }))
+    }
+
+    pub fn number(&self, column: Column) -> i32 {
+        self.0[column as usize]
+    }
+}
+
+/// The values of one row; valid as long as what it was read from.
+pub struct CustomerRow {
+    values: [Option<pg_sys::Datum>; 7],
+    written: [bool; 7],
+}
+
+impl CustomerRow {
+    /// # Safety
+    /// `slot` holds a row of the table whose layout this is.
+    pub unsafe fn from_slot(slot: *mut pg_sys::TupleTableSlot, layout: &Layout) -> Self {
+        // SAFETY: promised by the caller; slot_getallattrs of tuptable.h.
+        unsafe {
+            let count = (*(*slot).tts_tupleDescriptor).natts;
+            if i32::from((*slot).tts_nvalid) < count {
+                pg_sys::slot_getsomeattrs_int(slot, count);
+            }
+            let values = layout.0.map(|number| {
+                let i = number as usize - 1;
+                (!*(*slot).tts_isnull.add(i)).then(|| *(*slot).tts_values.add(i))
+            });
+            Self { values, written: [false; 7] }
+        }
+    }
+
+    /// # Safety
+    /// `tuple` is a row of the table whose descriptor and layout these are.
+    pub unsafe fn from_tuple(
+        tuple: pg_sys::HeapTuple,
+        desc: pg_sys::TupleDesc,
+        layout: &Layout,
+    ) -> Self {
+        let values = layout.0.map(|number| {
+            let mut is_null = false;
+            // SAFETY: promised by the caller.
+            let value = unsafe { pg_sys::SPI_getbinval(tuple, desc, number, &mut is_null) };
+            (!is_null).then_some(value)
+        });
+        Self { values, written: [false; 7] }
+    }
+
+    pub fn value(&self, column: Column) -> Option<pg_sys::Datum> {
+        self.values[column as usize]
+    }
+
+    pub fn is_written(&self, column: Column) -> bool {
+        self.written[column as usize]
+    }
+
+    pub fn text(&self, column: Column) -> Option<&str> {
+        // SAFETY: the caller names a column of type text.
+        self.value(column).and_then(|value| unsafe { FromDatum::from_datum(value, false) })
+    }
+
+    /// A bigint, or a timestamptz in microseconds since 2000.
+    pub fn integer(&self, column: Column) -> Option<i64> {
+        self.value(column).map(|value| value.value() as i64)
+    }
+
+    pub fn uuid(&self, column: Column) -> Option<Uuid> {
+        // SAFETY: the caller names a column of type uuid.
+        self.value(column).and_then(|value| unsafe { FromDatum::from_datum(value, false) })
+    }
+
+    pub fn set_text(&mut self, column: Column, text: &str) {
+        if self.text(column) != Some(text) {
+            self.set(column, text.into_datum());
+        }
+    }
+
+    pub fn set_integer(&mut self, column: Column, value: i64) {
+        if self.integer(column) != Some(value) {
+            self.set(column, value.into_datum());
+        }
+    }
+
+    fn set(&mut self, column: Column, value: Option<pg_sys::Datum>) {
+        self.values[column as usize] = value;
+        self.written[column as usize] = true;
+    }
+}

@@ -1,0 +1,130 @@
+//! One event: what it says, and how its parts are made.
+
+use crate::customer::{Column, CustomerRow};
+use pgrx::{Uuid, pg_sys};
+use std::cell::RefCell;
+use std::ffi::CStr;
+
+#[derive(Clone, Copy)]
+pub enum Type {
+    Registered,
+    Updated,
+}
+
+impl Type {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Registered => "customer-registered",
+            Self::Updated => "customer-updated",
+        }
+    }
+}
+
+/// What a notification tells of an event.
+pub struct Event {
+    pub position: i64,
+    pub event_id: Uuid,
+    pub r#type: Type,
+    pub customer_id: Uuid,
+    pub version: i64,
+    pub changed: Changed,
+}
+
+/// Which fields an event sets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Changed {
+    pub email: bool,
+    pub name: bool,
+    pub status: bool,
+}
+
+impl Changed {
+    /// A registration sets what the customer has.
+    pub fn registered(new: &CustomerRow) -> Self {
+        Self { email: true, name: new.value(Column::Name).is_some(), status: true }
+    }
+
+    pub fn updated(old: &CustomerRow, new: &CustomerRow) -> Self {
+        let differs = |column| old.text(column) != new.text(column);
+        Self {
+            email: differs(Column::Email),
+            name: differs(Column::Name),
+            status: differs(Column::Status),
+        }
+    }
+
+    pub fn any(self) -> bool {
+        self.email || self.name || self.status
+    }
+
+    fn columns(self) -> impl Iterator<Item = (Column, &'static str)> {
+        [
+            (self.email, Column::Email, "email"),
+            (self.name, Column::Name, "name"),
+            (self.status, Column::Status, "status"),
+        ]
+        .into_iter()
+        .filter_map(|(changed, column, field)| changed.then_some((column, field)))
+    }
+
+    pub fn fields(self) -> impl Iterator<Item = &'static str> {
+        self.columns().map(|(_, field)| field)
+    }
+
+    /// The new values as a jsonb object, in the memory context at hand.
+    pub fn to_jsonb(self, new: &CustomerRow) -> pg_sys::Datum {
+        use pg_sys::JsonbIteratorToken::{WJB_BEGIN_OBJECT, WJB_END_OBJECT, WJB_KEY, WJB_VALUE};
+        let mut state = std::ptr::null_mut();
+        let mut push = |token, value: *mut pg_sys::JsonbValue| {
+            // SAFETY: keys and values come in turn, between begin and end; the strings they point to
+            // outlive the object, which JsonbValueToJsonb copies.
+            unsafe { pg_sys::pushJsonbValue(&mut state, token, value) }
+        };
+        push(WJB_BEGIN_OBJECT, std::ptr::null_mut());
+        for (column, field) in self.columns() {
+            push(WJB_KEY, &mut jsonb_string(field));
+            push(WJB_VALUE, &mut new.text(column).map_or_else(jsonb_null, jsonb_string));
+        }
+        let object = push(WJB_END_OBJECT, std::ptr::null_mut());
+        // SAFETY: the end of the outermost object gives the whole.
+        unsafe { pg_sys::JsonbValueToJsonb(object).into() }
+    }
+}
+
+fn jsonb_null() -> pg_sys::JsonbValue {
+    pg_sys::JsonbValue { type_: pg_sys::jbvType::jbvNull, ..Default::default() }
+}
+
+fn jsonb_string(text: &str) -> pg_sys::JsonbValue {
+    let mut value = pg_sys::JsonbValue { type_: pg_sys::jbvType::jbvString, ..Default::default() };
+    value.val.string.len = text.len() as i32;
+    value.val.string.val = text.as_ptr().cast_mut().cast();
+    value
+}
+
+/// A random UUID (version 4). PostgreSQL's gen_random_uuid() asks for each one's 16 bytes; asking for
+/// many at a time takes a fraction of that.
+pub fn random_uuid() -> Uuid {
+    const STOCK: usize = 64;
+    thread_local! {
+        static RANDOM: RefCell<Vec<[u8; 16]>> = const { RefCell::new(Vec::new()) };
+    }
+    RANDOM.with_borrow_mut(|stock| {
+        if stock.is_empty() {
+            stock.resize(STOCK, [0; 16]);
+            // SAFETY: room for that many bytes.
+            let strong = unsafe { pg_sys::pg_strong_random(stock.as_mut_ptr().cast(), STOCK * 16) };
+            assert!(strong, "no random numbers to be had");
+        }
+        let mut bytes = stock.pop().expect("filled above");
+        bytes[6] = bytes[6] & 0x0F | 0x40;
+        bytes[8] = bytes[8] & 0x3F | 0x80;
+        Uuid::from_bytes(bytes)
+    })
+}
+
+/// The login role of the session.
+pub fn session_user() -> &'static CStr {
+    // SAFETY: the name is palloc'ed in the context at hand, and used before that goes.
+    unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), false)) }
+}

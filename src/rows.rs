@@ -1,0 +1,69 @@
+//! The results of set-returning functions: rows go straight into the result, as PL/pgSQL's RETURN QUERY
+//! sends them.
+
+use crate::customer::{COLUMNS, CustomerRow};
+use crate::statement::{Param, Statement, connected};
+use crate::table::Table;
+use pgrx::callconv::{BoxRet, FcInfo};
+use pgrx::datum::Datum;
+use pgrx::{Uuid, impl_sql_translatable, pg_sys};
+
+pub enum Rows {
+    None,
+    /// Those that a reading statement returns, with the caller's snapshot.
+    Of(&'static Statement, Vec<Param>),
+    /// The customer with this id, by the shortest way.
+    Customer(Uuid),
+}
+
+impl_sql_translatable!(Rows, "record");
+
+// SAFETY: InitMaterializedSRF raises where the caller cannot take a set, and describes the rows as the
+// function declares them; a statement's rows are checked against that by the receiver.
+unsafe impl BoxRet for Rows {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
+        unsafe {
+            let call = fcinfo.as_mut_ptr();
+            pg_sys::InitMaterializedSRF(call, pg_sys::MAT_SRF_USE_EXPECTED_DESC);
+            let result = (*call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            match self {
+                Self::None => {}
+                Self::Of(statement, params) => connected(|_| {
+                    let dest = pg_sys::CreateTuplestoreDestReceiver();
+                    pg_sys::SetTuplestoreDestReceiverParams(
+                        dest,
+                        (*result).setResult,
+                        (*(*result).econtext).ecxt_per_query_memory,
+                        false,
+                        (*result).setDesc,
+                        c"the statement returns other columns than its function".as_ptr(),
+                    );
+                    statement.execute(&params, true, dest);
+                }),
+                Self::Customer(customer_id) => {
+                    let customers = Table::open(c"customers", pg_sys::AccessShareLock);
+                    customers.find_customer(customer_id, |row| put(result, row));
+                    customers.close();
+                }
+            }
+            fcinfo.return_null()
+        }
+    }
+}
+
+/// # Safety
+/// The result is one of customers.profile.
+unsafe fn put(result: *mut pg_sys::ReturnSetInfo, row: &CustomerRow) {
+    let values = COLUMNS.map(|column| row.value(column));
+    let mut nulls = values.map(|value| value.is_none());
+    let mut values = values.map(|value| value.unwrap_or(pg_sys::Datum::null()));
+    // SAFETY: as many values as customers.profile has columns.
+    unsafe {
+        pg_sys::tuplestore_putvalues(
+            (*result).setResult,
+            (*result).setDesc,
+            values.as_mut_ptr(),
+            nulls.as_mut_ptr(),
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! Reads and writes that go round the executor, where starting it costs more than the work: the
+//! benchmarks in `benches/` say what each is worth.
+
+use crate::customer::{CustomerRow, Layout};
+use pgrx::{IntoDatum, Uuid, pg_sys};
+use std::ffi::CStr;
+
+/// A table of the schema `customers`, open. Closed by hand and not by Drop: after an error PostgreSQL
+/// closes it itself.
+pub struct Table(pg_sys::Relation);
+
+impl Table {
+    pub fn open(name: &CStr, lock: u32) -> Self {
+        // SAFETY: table_open raises where there is no such table. The lock is kept to the end of the
+        // transaction, like a statement's.
+        Self(unsafe { pg_sys::table_open(relation_oid(name), lock as pg_sys::LOCKMODE) })
+    }
+
+    pub fn close(self) {
+        // SAFETY: opened above.
+        unsafe { pg_sys::table_close(self.0, pg_sys::NoLock as pg_sys::LOCKMODE) }
+    }
+
+    /// The number of a column, from 1.
+    pub fn column(&self, name: &CStr) -> i32 {
+        // SAFETY: the table is open.
+        let number = unsafe { pg_sys::SPI_fnumber((*self.0).rd_att, name.as_ptr()) };
+        assert!(number > 0, "a table of the schema customers lacks its column {name:?}");
+        number
+    }
+
+    /// Gives the customer with this id, where there is one, to `found`, with the caller's snapshot.
+    pub fn find_customer(&self, customer_id: Uuid, found: impl FnOnce(&CustomerRow)) {
+        const UUID_EQ: u32 = 2956;
+        // SAFETY: the key compares the table's own uuid column with a uuid; without a primary key, as
+        // after its owner dropped it, PostgreSQL scans the table instead. The row is pinned until
+        // systable_endscan.
+        unsafe {
+            let layout = Layout::of(self.0);
+            let mut key = pg_sys::ScanKeyData::default();
+            pg_sys::ScanKeyInit(
+                &mut key,
+                layout.number(crate::customer::Column::CustomerId) as i16,
+                pg_sys::BTEqualStrategyNumber as u16,
+                UUID_EQ.into(),
+                customer_id.into_datum().expect("a uuid is never NULL"),
+            );
+            #[cfg(not(feature = "pg18"))]
+            let index = pg_sys::RelationGetPrimaryKeyIndex(self.0);
+            #[cfg(feature = "pg18")]
+            let index = pg_sys::RelationGetPrimaryKeyIndex(self.0, false);
+            let scan = pg_sys::systable_beginscan(
+                self.0,
+                index,
+                index != pg_sys::InvalidOid,
+                pg_sys::GetActiveSnapshot(),
+                1,
+                &mut key,
+            );
+            let tuple = pg_sys::systable_getnext(scan);
+            if !tuple.is_null() {
+                found(&CustomerRow::from_tuple(tuple, (*self.0).rd_att, &layout));
+            }
+            pg_sys::systable_endscan(scan);
+        }
+    }
+}
+
+/// The OID of a relation in the schema `customers`, by name: after DROP and CREATE it has another, and
+/// PostgreSQL caches the answer.
+pub fn relation_oid(name: &CStr) -> pg_sys::Oid {
+    // SAFETY: look-ups by name; the first raises where there is no such schema.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"customers".as_ptr(), false);
+        pg_sys::get_relname_relid(name.as_ptr(), schema)
+    }
+}
+
+/// Inserts rows as the logical replication worker does: constraints, indexes and triggers of the
+/// owner's included, defaults not.
+pub struct Inserter {
+    table: Table,
+    estate: *mut pg_sys::EState,
+    result: *mut pg_sys::ResultRelInfo,
+    slot: *mut pg_sys::TupleTableSlot,
+    /// Emptied before each row.
+    context: pg_sys::MemoryContext,
+}
+
+impl Inserter {
+    pub fn open(name: &CStr) -> Self {
+        let table = Table::open(name, pg_sys::RowExclusiveLock);
+        // SAFETY: all of it is made for this table and lives until close(), or until PostgreSQL cleans
+        // up after an error.
+        unsafe {
+            let estate = pg_sys::CreateExecutorState();
+            let result = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
+            pg_sys::InitResultRelInfo(result, table.0, 0, std::ptr::null_mut(), 0);
+            (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
+            pg_sys::ExecOpenIndices(result, false);
+            let slot = pg_sys::MakeSingleTupleTableSlot((*table.0).rd_att, &pg_sys::TTSOpsVirtual);
+            let econtext = pg_sys::MakePerTupleExprContext(estate);
+            Self { table, estate, result, slot, context: (*econtext).ecxt_per_tuple_memory }
+        }
+    }
+
+    pub fn column(&self, name: &CStr) -> i32 {
+        self.table.column(name)
+    }
+
+    /// Inserts the row that `fill` makes of (column number, value); what it allocates is freed with the
+    /// next row.
+    pub fn insert<T>(&mut self, fill: impl FnOnce(&mut NewRow) -> T) -> T {
+        // SAFETY: the slot is this table's; a cleared slot holds nothing that the context did.
+        unsafe {
+            let clear = (*(*self.slot).tts_ops).clear.expect("every slot can be cleared");
+            pg_sys::ffi::pg_guard_ffi_boundary(|| clear(self.slot));
+            pg_sys::MemoryContextReset(self.context);
+            let caller = pg_sys::MemoryContextSwitchTo(self.context);
+            let count = (*(*self.slot).tts_tupleDescriptor).natts as usize;
+            let mut row = NewRow {
+                values: std::slice::from_raw_parts_mut((*self.slot).tts_values, count),
+                nulls: std::slice::from_raw_parts_mut((*self.slot).tts_isnull, count),
+            };
+            row.nulls.fill(true);
+            let filled = fill(&mut row);
+            pg_sys::ExecStoreVirtualTuple(self.slot);
+            pg_sys::ExecSimpleRelationInsert(self.result, self.estate, self.slot);
+            pg_sys::MemoryContextSwitchTo(caller);
+            filled
+        }
+    }
+
+    pub fn close(self) {
+        // SAFETY: made in open(), in the reverse order.
+        unsafe {
+            pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+            pg_sys::ExecCloseIndices(self.result);
+            pg_sys::FreeExecutorState(self.estate);
+        }
+        self.table.close();
+    }
+}
+
+/// A row in the making: NULL where nothing is set.
+pub struct NewRow<'slot> {
+    values: &'slot mut [pg_sys::Datum],
+    nulls: &'slot mut [bool],
+}
+
+impl NewRow<'_> {
+    pub fn set(&mut self, column: i32, value: Option<pg_sys::Datum>) {
+        let i = column as usize - 1;
+        self.nulls[i] = value.is_none();
+        self.values[i] = value.unwrap_or(pg_sys::Datum::null());
+    }
+}
