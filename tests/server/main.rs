@@ -1,0 +1,5 @@
+//! Promises that only real servers and real clients can hold the project to. One behaviour a file.
+
+mod kit;
+
+mod registering;
