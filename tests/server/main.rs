@@ -2,4 +2,10 @@
 
 mod kit;
 
+mod guarding;
+mod patching;
+mod reading;
+mod refusals;
 mod registering;
+mod status;
+mod updating;

@@ -4,13 +4,15 @@
 //! configures, kills or restores starts a cluster of its own. `CUSTOMER_DB_PG` names the major version.
 
 use postgres::error::DbError;
-use postgres::{Client, Config, NoTls};
+use postgres::types::ToSql;
+use postgres::{Client, Config, GenericClient, NoTls, Row};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+use uuid::Uuid;
 
 /// The major version under test.
 pub fn major() -> u32 {
@@ -23,9 +25,16 @@ fn project() -> &'static Path {
 
 /// A program of the PostgreSQL under test, run as PostgreSQL wants to be run.
 pub fn program(name: &str) -> Command {
+    program_in(&[], name)
+}
+
+/// The same, with further environment variables, as in "NAME=value".
+fn program_in(environment: &[String], name: &str) -> Command {
     let home = project().join(".local/postgresql").join(major().to_string());
     let mut command = Command::new(project().join("bin/as-server-user"));
     command
+        .arg("env")
+        .args(environment)
         .arg(home.join("bin").join(name))
         .env("LD_LIBRARY_PATH", home.join("lib"))
         .env_remove("PGHOST")
@@ -53,6 +62,7 @@ pub fn printed(output: &Output) -> String {
 /// A cluster of its own, stopped and removed when dropped.
 pub struct Server {
     folder: PathBuf,
+    environment: Vec<String>,
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -60,12 +70,18 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 impl Server {
     /// Starts a cluster with further lines of postgresql.conf.
     pub fn start(settings: &[&str]) -> Self {
+        Self::start_in(&[], settings)
+    }
+
+    /// The same, the postmaster running with environment variables, as in "NAME=value".
+    pub fn start_in(environment: &[&str], settings: &[&str]) -> Self {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder =
             std::env::temp_dir().join(format!("customer_db.{}.{count}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).expect("a folder for the cluster");
-        let server = Self { folder };
+        let environment = environment.iter().map(|variable| variable.to_string()).collect();
+        let server = Self { folder, environment };
         succeed(
             program("initdb")
                 .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
@@ -103,7 +119,7 @@ impl Server {
 
     pub fn pg_ctl(&self, action: &str) {
         // A pipe that the postmaster inherits would keep us waiting for its end.
-        let status = program("pg_ctl")
+        let status = program_in(&self.environment, "pg_ctl")
             .args(["--wait", "--silent", "--mode=fast", action, "--pgdata"])
             .arg(self.data())
             .arg("--log")
@@ -249,4 +265,78 @@ pub fn assert_refused<T>(result: Result<T, postgres::Error>, sqlstate: &str, sec
 /// An address that no other test uses.
 pub fn address() -> String {
     format!("person{}@example.com", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A customer as it stands, or as a command returned it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Customer {
+    pub id: Uuid,
+    pub email: String,
+    pub name: Option<String>,
+    pub status: String,
+    pub registered_at: SystemTime,
+    pub updated_at: SystemTime,
+    pub version: i64,
+}
+
+impl From<&Row> for Customer {
+    fn from(row: &Row) -> Self {
+        Self {
+            id: row.get("customer_id"),
+            email: row.get("email"),
+            name: row.get("name"),
+            status: row.get("status"),
+            registered_at: row.get("registered_at"),
+            updated_at: row.get("updated_at"),
+            version: row.get("version"),
+        }
+    }
+}
+
+pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// Calls a command, as in "set_status($1, 'CLOSED')".
+pub fn call(
+    client: &mut impl GenericClient,
+    command: &str,
+    params: Params,
+) -> Result<Customer, postgres::Error> {
+    let row = client.query_one(&format!("SELECT * FROM customers.{command}"), params)?;
+    Ok(Customer::from(&row))
+}
+
+/// Registers somebody by the name of Ann, at an address that no other test uses.
+pub fn register_ann(client: &mut impl GenericClient) -> Customer {
+    call(client, "register_customer($1, 'Ann')", &[&address()]).expect("a good address and name")
+}
+
+/// The customer as the table has it.
+pub fn stored(client: &mut impl GenericClient, id: Uuid) -> Customer {
+    let row = client.query_one("SELECT * FROM customers.customers WHERE customer_id = $1", &[&id]);
+    Customer::from(&row.expect("the customer is there"))
+}
+
+/// The first column of the only row.
+pub fn value<T>(client: &mut impl GenericClient, query: &str, params: Params) -> T
+where
+    T: for<'a> postgres::types::FromSql<'a>,
+{
+    client.query_one(query, params).unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
+}
+
+/// How many events are recorded.
+pub fn event_count(client: &mut impl GenericClient) -> i64 {
+    value(client, "SELECT count(*) FROM customers.events", &[])
+}
+
+/// Everything in the tables: what must be the same before and after something that changes nothing.
+pub fn contents(client: &mut impl GenericClient) -> String {
+    value(
+        client,
+        "SELECT concat((SELECT json_agg(c ORDER BY c.customer_id) FROM customers.customers AS c),
+                       (SELECT json_agg(e ORDER BY e.position) FROM customers.events AS e),
+                       (SELECT json_agg(c) FROM customers.consumers AS c),
+                       (SELECT json_agg(e) FROM customers.erasures AS e))",
+        &[],
+    )
 }
