@@ -17,8 +17,9 @@ pub static NOTIFY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static ACTOR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// On whose behalf the login role acts, where the application has said so.
-pub fn actor() -> Option<CString> {
-    ACTOR.get().filter(|actor| !actor.is_empty())
+pub fn actor() -> Option<String> {
+    let actor = ACTOR.get().filter(|actor| !actor.is_empty())?;
+    Some(actor.to_string_lossy().into_owned())
 }
 
 pub fn define() {

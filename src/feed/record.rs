@@ -96,7 +96,7 @@ impl Recorder {
             columns,
             sequence,
             recorded_by: session_user().to_string_lossy().into_datum(),
-            actor: settings::actor().as_deref().and_then(IntoDatum::into_datum),
+            actor: settings::actor().into_datum(),
             reason: REASON.with_borrow(|reason| reason.as_deref().into_datum()),
         }
     }
