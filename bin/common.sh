@@ -1,0 +1,41 @@
+# What every script here shares. Sourced by bash, in the project's folder.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+project=$PWD
+tools=$project/.local
+
+say() { printf '\n==> %s\n' "$*"; }
+fail() { printf 'customer_db: %s\n' "$*" >&2; exit 1; }
+
+command -v cargo >/dev/null || PATH=$HOME/.cargo/bin:$PATH
+command -v cargo >/dev/null || fail 'Rust is missing: install a toolchain with rustup (https://rustup.rs).'
+
+PGRX_VERSION=$(sed -n 's/^pgrx = .*"=\([0-9.]*\)".*/\1/p' Cargo.toml)
+export PGRX_HOME=$tools/pgrx
+export PATH=$tools/cargo-pgrx/bin:$PATH
+# A cluster of the reader's own must not be what psql and friends connect to.
+unset PGHOST PGPORT PGUSER PGDATABASE PGSERVICE PGPASSFILE
+
+# pgrx 0.19.3 declares rustc 1.96 and builds with 1.95.
+rust_flags=()
+if [ "$(printf '%s\n' 1.96 "$(rustc --version | cut -d' ' -f2)" | sort -V | head -n1)" != 1.96 ]; then
+    rust_flags=(--ignore-rust-version)
+    export PGRX_BUILD_FLAGS=--ignore-rust-version
+fi
+
+# postgresql MAJOR PROGRAM…: a program of a private PostgreSQL, as the user that servers run as.
+postgresql() {
+    local home=$tools/postgresql/$1 program=$2
+    shift 2
+    LD_LIBRARY_PATH=$home/lib bin/as-server-user "$home/bin/$program" "$@"
+}
+
+# install_extension PG_CONFIG [FLAG…]: builds and installs into the server that pg_config names.
+install_extension() {
+    local pg_config=$1 major log=$tools/install.log
+    major=$("$pg_config" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
+    shift
+    mkdir -p "$tools"
+    cargo pgrx install --pg-config "$pg_config" --no-default-features --features "pg$major" "$@" \
+        >"$log" 2>&1 || { tail -n 30 "$log" >&2; fail "the build for PostgreSQL $major failed; the whole log is $log."; }
+}
