@@ -1,1 +1,762 @@
+//! Promise: every refusal has its SQLSTATE and a HINT, changes nothing, and tells no address and no
+//! name, neither to the client nor to the server log.
 
+use crate::kit::{
+    Database, Server, address, assert_refused, call, contents, refusal, register_ann, value,
+};
+use postgres::types::ToSql;
+use postgres::{Client, GenericClient};
+use std::io::Write;
+use uuid::Uuid;
+
+/// In every address and name that is to stay untold.
+const SECRET: &str = "zyxw";
+
+/// A server that logs all it can of what fails, and whose backends would print a backtrace.
+fn talkative() -> Server {
+    Server::start_in(
+        &["RUST_BACKTRACE=1"],
+        &[
+            "log_min_error_statement = error",
+            "log_error_verbosity = verbose",
+            "log_parameter_max_length_on_error = -1",
+            "log_min_messages = info",
+        ],
+    )
+}
+
+/// Holds the log to what it may tell: `refused` errors, and of none the statement, the row, the
+/// parameters, an address, a name or a backtrace.
+fn assert_discreet(log: &str, refused: usize) {
+    assert_eq!(log.matches("ERROR:  ").count(), refused, "{log}");
+    for untold in [SECRET, "statement:", "context:", "parameters:", "failing row", "backtrace"] {
+        let line = log.lines().find(|line| line.to_lowercase().contains(untold));
+        assert_eq!(line, None, "{untold} in the log");
+    }
+}
+
+/// Shows that what [`assert_discreet`] looks for would be there: an error of PostgreSQL's own leaves it.
+fn assert_talkative(server: &Server, client: &mut Client) {
+    client.execute("SELECT 1 / length($1)", &[&""]).expect_err("division by zero");
+    client
+        .batch_execute(
+            "CREATE TEMPORARY TABLE environment (line text);
+             COPY environment FROM PROGRAM 'echo RUST_BACKTRACE=$RUST_BACKTRACE'",
+        )
+        .unwrap();
+    let environment: String = value(client, "SELECT line FROM environment", &[]);
+    assert_eq!(environment, "RUST_BACKTRACE=1");
+    let log = server.log();
+    for told in ["STATEMENT:  SELECT 1 / length", "parameters: $1 = ''", "LOCATION:"] {
+        assert!(log.contains(told), "{told} not in {log}");
+    }
+}
+
+/// One statement that is to be refused.
+struct Case {
+    sqlstate: &'static str,
+    /// With parameters $1, $2, each cast from text.
+    statement: String,
+    params: Vec<Option<String>>,
+}
+
+impl Case {
+    /// The statement with its parameters' values written into it.
+    fn literally(&self) -> String {
+        let mut parts = self.statement.split('$');
+        let mut statement = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (number, rest) = part.split_at(1);
+            let param = &self.params[number.parse::<usize>().expect("$1 to $9") - 1];
+            match param {
+                Some(text) => {
+                    let text = text.replace('\\', "\\\\").replace('\'', "''");
+                    statement += &format!("E'{text}'{rest}");
+                }
+                None => statement += &format!("NULL{rest}"),
+            }
+        }
+        statement
+    }
+
+    fn bound(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.params.iter().map(|param| param as &(dyn ToSql + Sync)).collect()
+    }
+}
+
+fn case<const N: usize>(sqlstate: &'static str, statement: &str, params: [&str; N]) -> Case {
+    let params = params.map(|param| Some(param.to_owned())).into();
+    Case { sqlstate, statement: statement.to_owned(), params }
+}
+
+/// The same with one parameter that is NULL.
+fn null_case(statement: &str) -> Case {
+    Case { sqlstate: "22023", statement: statement.to_owned(), params: vec![None] }
+}
+
+/// Texts that are no address, each with the secret in it.
+fn bad_addresses() -> Vec<String> {
+    let mut bad: Vec<String> = [
+        "zyxw",
+        "zyxw@",
+        "@zyxw.example",
+        "zyxw@@example.com",
+        "zyxw@bob@example.com",
+        "zyxw@localhost",
+        "zyxw@example.com.",
+        "zyxw@exa_mple.com",
+        "zyxw@[127.0.0.1]",
+        "zyxw@127.0.0.1",
+        "\"zyxw zyxw\"@example.com",
+        "zyxw <zyxw@example.com>",
+        "zyxw\n@example.com",
+        "zyxw\r\nBcc: zyxw@example.com",
+        "zyxw\t@example.com",
+        "zyxw\u{1}@example.com",
+        "zyxw\u{7f}@example.com",
+        "zyxw\u{85}@example.com",
+        "zyxw\u{a0}@example.com",
+        "zyxw\u{ad}@example.com",
+        "zyxw\u{200b}@example.com",
+        "zyxw\u{200d}@example.com",
+        "zyxw\u{202e}@example.com",
+        "zyxw\u{2066}@example.com",
+        "zyxw\u{2028}@example.com",
+        "zyxw\u{feff}@example.com",
+        "zyxw\u{fe0f}@example.com",
+        "zyxw\u{fffd}@example.com",
+        "zyxw\u{fffe}@example.com",
+        "zyxw\u{e000}@example.com",
+        "zyxw\u{10ffff}@example.com",
+        "zyxw\u{378}@example.com",
+        "zyxw@exa\u{202e}mple.com",
+        "zyxw@xn--zyxw.com",
+        "\u{301}zyxw@example.com",
+        "zyxw\u{1f4a9}@example.com",
+        "zyxw@erased.invalid",
+        "zyxw@ERASED\u{3002}invalid",
+        "zyxw'; DROP TABLE customers.customers; --@example.com",
+        "zyxw') ON CONFLICT DO NOTHING; --",
+        "zyxw\\'; SELECT 1; --@example.com",
+        "zyxw%s%n%x@example.com.",
+        "$1 zyxw $$ @example.com",
+    ]
+    .map(str::to_owned)
+    .into();
+    bad.push(format!("{}@example.com", "zyxw".repeat(72)));
+    bad.push(format!("zyxw@{}.com", "zyxw.".repeat(58)));
+    bad.push(format!("{}@example.com", "zyxw\u{e9}".repeat(50)));
+    bad.push("zyxw".repeat(100_000));
+    bad
+}
+
+/// Texts that are no name, each with the secret in it.
+fn bad_names() -> Vec<String> {
+    let mut bad: Vec<String> = [
+        "Zyxw\nZyxw",
+        "Zyxw\u{0}".trim_end_matches('\0'),
+        "Zyxw\u{1b}[2J!",
+        "Zyxw\u{85}!",
+        "Zyxw\u{2028}!",
+        "Zyxw\u{2029}!",
+        "Zyxw\u{202e}",
+        "Zyxw\u{2066}",
+        "Zyxw\u{200b}",
+        "Zyxw\u{feff}",
+        "Zyxw\u{ad}",
+        "Zyxw\u{fffd}",
+        "Zyxw\u{fffe}",
+        "Zyxw\u{fdd0}",
+        "Zyxw\u{e0041}",
+        "Zyxw'; DROP TABLE customers.customers; --\n!",
+    ]
+    .map(str::to_owned)
+    .into();
+    bad.retain(|name| name != "Zyxw");
+    bad.push("Zyxw ".repeat(41));
+    bad.push("Zyxw".repeat(100_000));
+    bad
+}
+
+/// Two customers to refuse changes to, and one who is closed.
+struct Customers {
+    ann: Uuid,
+    closed: Uuid,
+}
+
+const TAKEN: &str = "zyxw.taken@example.com";
+
+impl Customers {
+    fn register(client: &mut Client) -> Self {
+        let mut register = |email: &str| {
+            call(client, "register_customer($1, 'Zyxw')", &[&email]).expect("a good address").id
+        };
+        let (ann, closed) = (register("zyxw.ann@example.com"), register("zyxw.closed@example.com"));
+        register(TAKEN);
+        call(client, "set_status($1, 'CLOSED')", &[&closed]).unwrap();
+        Self { ann, closed }
+    }
+}
+
+/// Every refusal of every function and trigger.
+fn cases(customers: &Customers) -> Vec<Case> {
+    let ann = customers.ann.to_string();
+    let closed = customers.closed.to_string();
+    let (ann, closed) = (ann.as_str(), closed.as_str());
+    let nobody = "00000000-0000-0000-0000-000000000404";
+    let good = "zyxw.good@example.com";
+    let json = |field: &str, text: &str| serde_json::json!({ field: text }).to_string();
+    let table = "customers.customers";
+    let mut cases = Vec::new();
+
+    for bad in bad_addresses() {
+        let bad = bad.as_str();
+        cases.extend([
+            case("22023", "SELECT customers.register_customer($1::text, 'Zyxw')", [bad]),
+            case("22023", "SELECT customers.register_customer($1::text, NULL, $2::text::uuid)", [bad, nobody]),
+            case("22023", "SELECT customers.update_customer($1::text::uuid, $2::text)", [ann, bad]),
+            case("22023", "SELECT customers.patch_customer($1::text::uuid, $2::text::jsonb)", [ann, &json("email", bad)]),
+            case("22023", "SELECT * FROM customers.find_customer($1::text)", [bad]).unless_reserved(bad),
+            case("22023", &format!("INSERT INTO {table} (email) VALUES ($1::text)"), [bad]),
+            case("22023", &format!("UPDATE {table} SET email = $2::text WHERE customer_id = $1::text::uuid"), [ann, bad]),
+            case(
+                "22023",
+                &format!("INSERT INTO {table} (email) VALUES ($1::text) ON CONFLICT (email) DO UPDATE SET email = $2::text"),
+                [TAKEN, bad],
+            ),
+        ]);
+    }
+    for bad in bad_names() {
+        let bad = bad.as_str();
+        cases.extend([
+            case("22023", "SELECT customers.register_customer($1::text, $2::text)", [good, bad]),
+            case(
+                "22023",
+                "SELECT customers.register_customer($1::text, $2::text, $3::text::uuid)",
+                [good, bad, ann],
+            ),
+            case(
+                "22023",
+                "SELECT customers.update_customer($1::text::uuid, name => $2::text)",
+                [ann, bad],
+            ),
+            case(
+                "22023",
+                "SELECT customers.patch_customer($1::text::uuid, $2::text::jsonb)",
+                [ann, &json("name", bad)],
+            ),
+            case(
+                "22023",
+                &format!("INSERT INTO {table} (email, name) VALUES ($1::text, $2::text)"),
+                [good, bad],
+            ),
+            case(
+                "22023",
+                &format!("UPDATE {table} SET name = $2::text WHERE customer_id = $1::text::uuid"),
+                [ann, bad],
+            ),
+        ]);
+    }
+    for bad in ["zyxw", "", "active", "zyxw'; --", "ACTIVE\u{202e}zyxw", &"zyxw".repeat(1000)] {
+        cases.extend([
+            case(
+                "22023",
+                "SELECT customers.set_status($1::text::uuid, $2::text, 'Zyxw')",
+                [ann, bad],
+            ),
+            case(
+                "22023",
+                "SELECT customers.update_customer($1::text::uuid, status => $2::text)",
+                [ann, bad],
+            ),
+            case(
+                "22023",
+                "SELECT customers.patch_customer($1::text::uuid, $2::text::jsonb)",
+                [ann, &json("status", bad)],
+            ),
+            case("22023", "SELECT * FROM customers.list_customers($1::text)", [bad]),
+            case(
+                "22023",
+                &format!("INSERT INTO {table} (email, status) VALUES ($1::text, $2::text)"),
+                [good, bad],
+            ),
+            case(
+                "22023",
+                &format!("UPDATE {table} SET status = $2::text WHERE customer_id = $1::text::uuid"),
+                [ann, bad],
+            ),
+        ]);
+    }
+    for bad in [
+        "{}",
+        "[]",
+        "null",
+        "1",
+        "true",
+        r#""zyxw""#,
+        r#"["zyxw"]"#,
+        r#"{"email": null}"#,
+        r#"{"status": null}"#,
+        r#"{"name": 1}"#,
+        r#"{"email": ["zyxw"]}"#,
+        r#"{"status": {"zyxw": "zyxw"}}"#,
+        r#"{"password": "zyxw"}"#,
+        r#"{"zyxw@example.com": 1}"#,
+        r#"{"Zyxw Zyxw": "zyxw"}"#,
+        r#"{"name": "Zyxw", "password": "zyxw"}"#,
+    ] {
+        cases.push(case(
+            "22023",
+            "SELECT customers.patch_customer($1::text::uuid, $2::text::jsonb)",
+            [ann, bad],
+        ));
+    }
+    for bad in ["0", "-1", "1001", "1000000"] {
+        cases.extend([
+            case(
+                "22023",
+                "SELECT * FROM customers.list_customers(page_size => $1::text::int)",
+                [bad],
+            ),
+            case(
+                "22023",
+                "SELECT * FROM customers.search_customers($2::text, $1::text::int)",
+                [bad, SECRET],
+            ),
+        ]);
+    }
+    for bad in
+        ["", " ", "zyxw zyxw", "zyxw\n", "zyxw\u{200b}"].map(|bad| format!("{bad}\u{202e}{bad}"))
+    {
+        cases.push(case("22023", "SELECT * FROM customers.search_customers($1::text)", [&bad]));
+    }
+    cases.push(case("22023", "SELECT * FROM customers.search_customers($1::text)", [""]));
+    cases.extend(
+        [
+            "SELECT customers.register_customer($1::text, 'Zyxw')",
+            "SELECT customers.update_customer($1::text::uuid, 'zyxw@example.com', 'Zyxw')",
+            "SELECT customers.patch_customer($1::text::uuid, '{\"name\": \"Zyxw\"}')",
+            "SELECT customers.patch_customer('00000000-0000-0000-0000-000000000404', $1::text::jsonb)",
+            "SELECT customers.set_status($1::text::uuid, 'CLOSED', 'Zyxw')",
+            "SELECT customers.set_status('00000000-0000-0000-0000-000000000404', $1::text, 'Zyxw')",
+            "SELECT * FROM customers.find_customer($1::text)",
+            "SELECT * FROM customers.search_customers($1::text)",
+            "SELECT * FROM customers.search_customers('zyxw', $1::text::int)",
+            "SELECT * FROM customers.list_customers(page_size => $1::text::int)",
+            "INSERT INTO customers.customers (email, name) VALUES ($1::text, 'Zyxw')",
+            "INSERT INTO customers.customers (email, status) VALUES ('zyxw@example.com', $1::text)",
+            "INSERT INTO customers.customers (email, customer_id) VALUES ('zyxw@example.com', $1::text::uuid)",
+            "INSERT INTO customers.customers (email, registered_at) VALUES ('zyxw@example.com', $1::text::timestamptz)",
+            "UPDATE customers.customers SET name = 'Zyxw!', email = $1::text",
+            "UPDATE customers.customers SET name = 'Zyxw!', status = $1::text",
+        ]
+        .map(null_case),
+    );
+
+    let insert_at = "INSERT INTO customers.customers (email, registered_at) VALUES ($1::text, $2::text::timestamptz)";
+    cases.extend(
+        ["2999-01-01", "infinity", "-infinity"].map(|when| case("22023", insert_at, [good, when])),
+    );
+
+    // Addresses and ids that are taken.
+    let (spelled, fresh) = (" ZYXW.Taken@EXAMPLE.com ", "00000000-0000-0000-0000-000000000405");
+    cases.extend([
+        case("23505", "SELECT customers.register_customer($1::text, 'Zyxw')", [TAKEN]),
+        case("23505", "SELECT customers.register_customer($1::text, 'Zyxw')", [spelled]),
+        case(
+            "23505",
+            "SELECT customers.register_customer($1::text, 'Zyxw', $2::text::uuid)",
+            [TAKEN, fresh],
+        ),
+        case(
+            "23505",
+            "SELECT customers.register_customer($1::text, 'Zyxw', $2::text::uuid)",
+            [good, ann],
+        ),
+        case(
+            "23505",
+            "SELECT customers.register_customer($1::text, 'Zyxw', $2::text::uuid)",
+            [TAKEN, ann],
+        ),
+        case("23505", "SELECT customers.update_customer($1::text::uuid, $2::text)", [ann, spelled]),
+        case(
+            "23505",
+            "SELECT customers.patch_customer($1::text::uuid, $2::text::jsonb)",
+            [ann, &json("email", TAKEN)],
+        ),
+    ]);
+    // Accounts that are closed, columns that never change, rows that stay.
+    cases.extend([
+        case("23514", "SELECT customers.update_customer($1::text::uuid, $2::text)", [closed, good]),
+        case(
+            "23514",
+            "SELECT customers.update_customer($1::text::uuid, name => $2::text)",
+            [closed, "Zyxw!"],
+        ),
+        case(
+            "23514",
+            "SELECT customers.patch_customer($1::text::uuid, $2::text::jsonb)",
+            [closed, &json("name", "Zyxw!")],
+        ),
+        case(
+            "23514",
+            "SELECT customers.set_status($1::text::uuid, 'ACTIVE', $2::text)",
+            [closed, "Zyxw"],
+        ),
+        case(
+            "23514",
+            "UPDATE customers.customers SET name = $2::text WHERE customer_id = $1::text::uuid",
+            [closed, "Zyxw!"],
+        ),
+        case(
+            "23514",
+            "UPDATE customers.customers SET customer_id = gen_random_uuid() WHERE email = $1::text",
+            [TAKEN],
+        ),
+        case(
+            "23514",
+            "UPDATE customers.customers SET registered_at = now() WHERE email = $1::text",
+            [TAKEN],
+        ),
+        case("23514", "DELETE FROM customers.customers WHERE email = $1::text", [TAKEN]),
+        case("23514", "DELETE FROM customers.events WHERE changes ->> 'email' = $1::text", [TAKEN]),
+        case("23514", "UPDATE customers.events SET reason = $1::text", ["Zyxw"]),
+        case("23514", "TRUNCATE customers.customers /* zyxw */", []),
+        case("23514", "TRUNCATE customers.events /* zyxw */", []),
+    ]);
+    // Customers and versions that are not there.
+    for (sqlstate, id, version) in
+        [("PT404", nobody, "1"), ("PT409", ann, "7"), ("PT409", closed, "7")]
+    {
+        cases.extend([
+            case(sqlstate, "SELECT customers.update_customer($1::text::uuid, $2::text, expected_version => $3::text::bigint)", [id, good, version]),
+            case(sqlstate, "SELECT customers.patch_customer($1::text::uuid, $2::text::jsonb, $3::text::bigint)", [id, &json("name", "Zyxw!"), version]),
+            case(sqlstate, "SELECT customers.set_status($1::text::uuid, 'SUSPENDED', $2::text, $3::text::bigint)", [id, "Zyxw", version]),
+        ]);
+    }
+    cases
+}
+
+impl Case {
+    /// The addresses of the erased may be looked up, and found or not.
+    fn unless_reserved(mut self, address: &str) -> Self {
+        if address.to_lowercase().starts_with("zyxw@erased") {
+            self.statement = "SELECT customers.register_customer($1::text)".to_owned();
+        }
+        self
+    }
+}
+
+#[test]
+fn every_refusal_through_bound_parameters_is_discreet() {
+    let server = talkative();
+    let mut client = server.database().connect();
+    let cases = cases(&Customers::register(&mut client));
+    let before = contents(&mut client);
+    for case in &cases {
+        let statement = client.prepare(&case.statement).unwrap();
+        let result = client.query(&statement, &case.bound());
+        assert!(result.is_err(), "{} {:?}", case.statement, case.params);
+        assert_ours(result, case);
+    }
+    assert_eq!(contents(&mut client), before);
+    assert_discreet(&server.log(), cases.len());
+    assert_talkative(&server, &mut client);
+}
+
+#[test]
+fn every_refusal_of_a_statement_with_literals_is_discreet() {
+    let server = talkative();
+    let mut client = server.database().connect();
+    let cases = cases(&Customers::register(&mut client));
+    let before = contents(&mut client);
+    for case in &cases {
+        let result = client.simple_query(&case.literally());
+        assert!(result.is_err(), "{}", case.literally());
+        assert_ours(result, case);
+    }
+    assert_eq!(contents(&mut client), before);
+    assert_discreet(&server.log(), cases.len());
+    assert_talkative(&server, &mut client);
+}
+
+/// Holds a refusal to what is promised of each, and to a CONTEXT that tells nothing.
+fn assert_ours<T>(result: Result<T, postgres::Error>, case: &Case) {
+    let result = result.map_err(|error| {
+        let what = error.as_db_error().unwrap_or_else(|| panic!("{error}"));
+        assert_eq!(what.where_(), None, "{}", case.statement);
+        assert_eq!(
+            what.code().code(),
+            case.sqlstate,
+            "{} {:?}: {what:?}",
+            case.statement,
+            case.params
+        );
+        error
+    });
+    assert_refused(result, case.sqlstate, &[SECRET]);
+}
+
+#[test]
+fn a_row_that_copy_reads_is_not_told() {
+    let server = talkative();
+    let mut client = server.database().connect();
+    let before = contents(&mut client);
+    let copied = ["email", "email, name"].map(|columns| {
+        ["zyxw", "zyxw@example.com.", "zyxw\u{202e}@example.com", "\\N"].map(|bad| {
+            let name = if columns == "email" { "" } else { "\tZyxw" };
+            let statement = format!("COPY customers.customers ({columns}) FROM STDIN");
+            let mut writer = client.copy_in(&statement).unwrap();
+            writer
+                .write_all(format!("fine.zyxw@example.com{name}\n{bad}{name}\n").as_bytes())
+                .unwrap();
+            let result = writer.finish();
+            assert_eq!(result.as_ref().unwrap_err().as_db_error().unwrap().where_(), None);
+            assert_refused(result, "22023", &[SECRET]);
+        })
+    });
+    assert_eq!(contents(&mut client), before);
+    assert_discreet(&server.log(), copied.as_flattened().len());
+    assert_talkative(&server, &mut client);
+}
+
+/// PostgreSQL's own refusal of a write by a function: which constraint of which table, and no row.
+#[test]
+fn a_constraint_of_the_owners_is_named_without_the_row() {
+    let server = talkative();
+    let database = server.database();
+    let register = "SELECT customers.register_customer($1, 'Zyxw')";
+    let mut refused = 0;
+    for (alter, sqlstate, constraint, column) in [
+        (
+            "ADD CONSTRAINT no_robots CHECK (email NOT LIKE 'zyxw%')",
+            "23514",
+            Some("no_robots"),
+            None,
+        ),
+        ("ADD CONSTRAINT one_of_a_name UNIQUE (name)", "23505", Some("one_of_a_name"), None),
+        ("ADD COLUMN region text NOT NULL", "23502", None, Some("region")),
+        (
+            "ADD COLUMN plan int CONSTRAINT plan_exists REFERENCES public.plans DEFAULT 7",
+            "23503",
+            Some("plan_exists"),
+            None,
+        ),
+        (
+            "ADD CONSTRAINT no_overlap EXCLUDE USING btree (name WITH =)",
+            "23P01",
+            Some("no_overlap"),
+            None,
+        ),
+    ] {
+        let database = server.database();
+        let mut client = database.connect();
+        client.batch_execute("CREATE TABLE public.plans (plan int PRIMARY KEY)").unwrap();
+        if ["23505", "23P01"].contains(&sqlstate) {
+            client.execute(register, &[&"zyxw.first@example.com"]).unwrap();
+        }
+        client.batch_execute(&format!("ALTER TABLE customers.customers {alter}")).unwrap();
+        let before = contents(&mut client);
+        for again in 0..2 {
+            let email = format!("zyxw.{again}@example.com");
+            let literal = register.replace("$1", &format!("'{email}'"));
+            for result in [
+                client.execute(register, &[&email]).map(|_| ()),
+                client.batch_execute(&literal),
+                client
+                    .execute(
+                        "SELECT customers.register_customer($1, 'Zyxw', $2)",
+                        &[&email, &Uuid::max()],
+                    )
+                    .map(|_| ()),
+            ] {
+                let error = refusal(result);
+                assert_eq!(error.code().code(), sqlstate, "{error:?}");
+                assert_eq!((error.schema(), error.table()), (Some("customers"), Some("customers")));
+                assert_eq!((error.constraint(), error.column()), (constraint, column), "{error:?}");
+                assert_eq!((error.detail(), error.where_()), (None, None), "{error:?}");
+                assert!(!format!("{error:?}").to_lowercase().contains(SECRET), "{error:?}");
+                refused += 1;
+            }
+        }
+        assert_eq!(contents(&mut client), before);
+    }
+    assert_discreet(&server.log(), refused);
+    assert_talkative(&server, &mut database.connect());
+}
+
+/// The same of an update: the constraint says no to a change, too.
+#[test]
+fn a_constraint_of_the_owners_is_named_on_a_change_too() {
+    let server = talkative();
+    let mut client = server.database().connect();
+    let id = register_ann(&mut client).id;
+    client.batch_execute("ALTER TABLE customers.customers ADD CONSTRAINT no_robots CHECK (email NOT LIKE 'zyxw%' AND name <> 'Zyxw' AND status <> 'SUSPENDED')").unwrap();
+    let before = contents(&mut client);
+    let changes = [
+        "update_customer($1, 'zyxw@example.com')",
+        "patch_customer($1, '{\"name\": \"Zyxw\"}')",
+        "set_status($1, 'SUSPENDED', 'Zyxw')",
+    ];
+    for change in changes {
+        let error = refusal(call(&mut client, change, &[&id]));
+        assert_eq!((error.code().code(), error.constraint()), ("23514", Some("no_robots")));
+        assert_eq!((error.detail(), error.where_()), (None, None), "{error:?}");
+    }
+    assert_eq!(contents(&mut client), before);
+    assert_discreet(&server.log(), changes.len());
+}
+
+/// Runs `command` in a session that has to wait for what `holder` has written, and lets it commit then.
+fn meanwhile<T: Send>(
+    database: &Database,
+    holder: postgres::Transaction,
+    command: impl FnOnce(&mut Client) -> T + Send,
+) -> T {
+    let (mut waiting, mut watching) = (database.connect(), database.connect());
+    let pid: i32 = value(&mut waiting, "SELECT pg_backend_pid()", &[]);
+    std::thread::scope(|scope| {
+        let result = scope.spawn(move || command(&mut waiting));
+        let waits = "SELECT cardinality(pg_blocking_pids($1)) > 0";
+        while !value::<bool>(&mut watching, waits, &[&pid]) {
+            assert!(!result.is_finished(), "nothing to wait for");
+        }
+        holder.commit().unwrap();
+        result.join().unwrap()
+    })
+}
+
+#[test]
+fn an_address_that_two_sessions_race_for_is_refused_without_being_told() {
+    let server = talkative();
+    let database = server.database();
+    let mut client = database.connect();
+    let commands = [
+        "update_customer($1, $2)",
+        "patch_customer($1, jsonb_build_object('email', $2::text))",
+        "register_customer($2, 'Zyxw', $1)",
+    ];
+    for (n, command) in commands.into_iter().enumerate() {
+        let (ann, bea) = (register_ann(&mut client), register_ann(&mut client));
+        let email = format!("zyxw.{n}@example.com");
+        let id = if command.starts_with("register") { Uuid::from_u128(n as u128) } else { bea.id };
+        let mut holder = client.transaction().unwrap();
+        call(&mut holder, "update_customer($1, $2)", &[&ann.id, &email]).unwrap();
+        let result = meanwhile(&database, holder, |late| call(late, command, &[&id, &email]));
+        let error = refusal(result);
+        assert_eq!((error.detail(), error.where_()), (None, None), "{error:?}");
+        assert_refused(call(&mut client, command, &[&id, &email]), "23505", &[SECRET]);
+        assert_eq!(error.code().code(), "23505", "{error:?}");
+        assert!(error.hint().is_some() && !format!("{error:?}").contains(SECRET), "{error:?}");
+    }
+    assert_discreet(&server.log(), 2 * commands.len());
+    assert_talkative(&server, &mut client);
+}
+
+/// An error that is not ours may have a CONTEXT with the parameters: not in the log, not to the client.
+#[test]
+fn a_write_that_gives_up_waiting_tells_nothing() {
+    let server = talkative();
+    let database = server.database();
+    let (mut client, mut late) = (database.connect(), database.connect());
+    let ann = register_ann(&mut client);
+    let mut holder = client.transaction().unwrap();
+    call(&mut holder, "update_customer($1, 'zyxw@example.com')", &[&ann.id]).unwrap();
+    late.batch_execute("SET lock_timeout = '1ms'").unwrap();
+    let error = refusal(call(
+        &mut late,
+        "update_customer($1, $2, $3)",
+        &[&ann.id, &"zyxw.b@example.com", &"Zyxw"],
+    ));
+    assert_eq!(error.code().code(), "55P03", "{error:?}");
+    assert!(!format!("{error:?}").to_lowercase().contains(SECRET), "{error:?}");
+    holder.rollback().unwrap();
+    assert_discreet(&server.log(), 1);
+}
+
+/// jsonb holds numbers and nesting that serde_json does not take.
+#[test]
+fn a_patch_that_cannot_be_read_tells_nothing() {
+    let server = talkative();
+    let mut client = server.database().connect();
+    let id = register_ann(&mut client).id;
+    let deep = format!("{}\"zyxw\"{}", "[".repeat(500), "]".repeat(500));
+    for value in ["1e400", &deep] {
+        let patch = format!(r#"{{"zyxw@example.com": "Zyxw", "name": {value}}}"#);
+        let result = call(&mut client, "patch_customer($1, $2::text::jsonb)", &[&id, &patch]);
+        assert_refused(result, "22023", &[SECRET]);
+    }
+    assert_discreet(&server.log(), 2);
+}
+
+/// A table that its owner has broken is an error, but no reason to tell what was to be written.
+#[test]
+fn a_broken_table_tells_nothing() {
+    let server = talkative();
+    let mut client = server.database().connect();
+    let id = register_ann(&mut client).id;
+    client
+        .batch_execute("ALTER TABLE customers.customers RENAME COLUMN version TO edition")
+        .unwrap();
+    let update = "UPDATE customers.customers SET name = $2 WHERE customer_id = $1";
+    let error = refusal(client.execute(update, &[&id, &"Zyxw"]));
+    assert!(!format!("{error:?}").to_lowercase().contains(SECRET), "{error:?}");
+    assert!(!format!("{error:?}").to_lowercase().contains("backtrace"), "{error:?}");
+    assert!(!server.log().to_lowercase().contains("backtrace"), "{}", server.log());
+}
+
+#[test]
+fn attach_refuses_what_is_no_table_of_customers() {
+    let server = talkative();
+    let database = server.empty_database("");
+    let mut client = database.connect();
+    client.batch_execute("CREATE SCHEMA customers; CREATE TABLE customers.customers (email text); CREATE EXTENSION customer_db").unwrap();
+    let result = client.batch_execute("SELECT customers.attach()");
+    let detail = refusal(client.batch_execute("SELECT customers.attach()"));
+    assert_refused(result, "55000", &[]);
+    assert!(detail.detail().is_some_and(|detail| detail.contains("customer_id")), "{detail:?}");
+
+    client
+        .batch_execute("CREATE ROLE stranger; ALTER TABLE customers.customers OWNER TO stranger")
+        .unwrap();
+    assert_refused(client.batch_execute("SELECT customers.attach()"), "42501", &[]);
+    let tables: i64 =
+        value(&mut client, "SELECT count(*) FROM pg_tables WHERE schemaname = 'customers'", &[]);
+    assert_eq!(tables, 1);
+}
+
+/// SQL in a name is a name; hostile text that the rules allow is stored as it is.
+#[test]
+fn text_that_looks_like_sql_is_only_text() {
+    let mut client = crate::kit::database().connect();
+    for name in [
+        "Robert'); DROP TABLE customers.customers; --",
+        "$1",
+        "$$; SELECT 1",
+        "\\'",
+        "%s%n",
+        "NULL",
+        "{\"a\": 1}",
+    ] {
+        let email = address();
+        let id = call(&mut client, "register_customer($1, $2)", &[&email, &name]).unwrap().id;
+        let changed =
+            call(&mut client, "update_customer($1, name => $2)", &[&id, &format!("{name}{name}")])
+                .unwrap();
+        assert_eq!(changed.name, Some(format!("{name}{name}")));
+        let patch = serde_json::json!({ "name": name });
+        let patched = call(&mut client, "patch_customer($1, $2)", &[&id, &patch]).unwrap();
+        assert_eq!((patched.name.as_deref(), patched.version), (Some(name), 3));
+        let history =
+            "SELECT changes ->> 'name' FROM customers.customer_history($1) WHERE version = 3";
+        assert_eq!(value::<String>(&mut client, history, &[&id]), name);
+    }
+    let email = "o'zyxw--{$1}@example.com";
+    assert_eq!(call(&mut client, "register_customer($1)", &[&email]).unwrap().email, email);
+    let mut transaction = client.transaction().unwrap();
+    assert_eq!(count(&mut transaction), 8);
+}
+
+fn count(client: &mut impl GenericClient) -> i64 {
+    value(client, "SELECT count(*) FROM customers.customers", &[])
+}
