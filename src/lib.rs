@@ -40,3 +40,13 @@ extension_sql_file!("../sql/finalize.sql", name = "finalize", requires = ["lifec
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
 }
+
+/// What pgrx-tests asks of a crate with `#[pg_test]`.
+#[cfg(test)]
+pub mod pg_test {
+    pub fn setup(_options: Vec<&str>) {}
+
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["listen_addresses = 'localhost'"]
+    }
+}

@@ -128,3 +128,23 @@ pub fn session_user() -> &'static CStr {
     // SAFETY: the name is palloc'ed in the context at hand, and used before that goes.
     unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), false)) }
 }
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    #[pg_test]
+    fn a_random_uuid_is_of_version_4_and_new() {
+        let uuids: std::collections::BTreeSet<_> =
+            (0..1000).map(|_| *super::random_uuid().as_bytes()).collect();
+        assert_eq!(uuids.len(), 1000);
+        assert!(uuids.iter().all(|uuid| uuid[6] >> 4 == 4 && uuid[8] >> 6 == 0b10));
+    }
+
+    #[pg_test]
+    fn the_session_user_is_the_login_role() {
+        let name = Spi::get_one::<String>("SELECT session_user::text").unwrap();
+        assert_eq!(name.as_deref(), super::session_user().to_str().ok());
+    }
+}

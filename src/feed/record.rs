@@ -21,7 +21,9 @@ fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
         let recorder = recorder.get_or_insert_with(Recorder::open);
         recorder.record(Type::Registered, &new, Changed::registered(&new));
     }
-    recorder.map(Recorder::close);
+    if let Some(recorder) = recorder {
+        recorder.close();
+    }
     new_rows.close();
     Fired::after_statement()
 }
@@ -44,7 +46,9 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
             recorder.get_or_insert_with(Recorder::open).record(Type::Updated, &new, changed);
         }
     }
-    recorder.map(Recorder::close);
+    if let Some(recorder) = recorder {
+        recorder.close();
+    }
     old_rows.close();
     new_rows.close();
     Fired::after_statement()
