@@ -12,6 +12,7 @@ mod guard;
 mod lifecycle;
 mod profile;
 mod queries;
+mod random;
 mod rows;
 pub mod rules;
 mod settings;

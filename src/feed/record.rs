@@ -1,8 +1,9 @@
 //! The AFTER triggers that write the events of a whole statement at once, in the same transaction.
 
-use super::event::{Changed, Event, Type, random_uuid, session_user};
+use super::event::{Changed, Event, Type, session_user};
 use super::{notify, watermark};
 use crate::customer::{Column, CustomerRow};
+use crate::random::random_uuid;
 use crate::settings;
 use crate::table::{Inserter, relation_oid};
 use crate::trigger::{Fired, Trigger};
