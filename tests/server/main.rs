@@ -2,4 +2,11 @@
 
 mod kit;
 
+mod dumping;
+mod installing;
+mod locales;
+mod memory;
+mod notifying;
+mod racing;
+mod recording;
 mod registering;
