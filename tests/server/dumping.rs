@@ -48,7 +48,6 @@ fn lived_in() -> Database<'static> {
              SELECT customers.set_status(customer_id, 'CLOSED') FROM customers.find_customer('zoe@example.com');
              INSERT INTO customers.consumers (consumer, position) VALUES ('mailer', 3);
              INSERT INTO customers.erasures VALUES (gen_random_uuid(), now(), 'postgres', 'asked for');
-             BEGIN; SELECT customers.register_customer('lost@example.com'); ROLLBACK;
              ALTER TABLE customers.customers ADD COLUMN note text;
              UPDATE customers.customers SET note = 'of ' || email;
              CREATE INDEX idx_of_the_owner ON customers.customers (note);
@@ -59,6 +58,9 @@ fn lived_in() -> Database<'static> {
              GRANT EXECUTE ON FUNCTION customers.register_customer, customers.get_customer TO {api}"
         ))
         .unwrap();
+    client.batch_execute("BEGIN").unwrap();
+    registered(&mut client);
+    client.batch_execute("ROLLBACK").unwrap();
     database
 }
 
@@ -71,23 +73,23 @@ fn contents(client: &mut Client) -> Vec<Value> {
         "SELECT jsonb_agg(to_jsonb(t)) FROM customers.consumers AS t",
         "SELECT jsonb_agg(to_jsonb(t)) FROM customers.erasures AS t",
         "SELECT jsonb_build_object('last', last_value, 'called', is_called) FROM customers.events_position_seq",
-        "SELECT jsonb_agg(relname || ' ' || relkind || ' ' || coalesce(relacl::text, '-') ORDER BY relname)
+        "SELECT jsonb_agg(relname || ' ' || relkind::text || ' ' || coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", relowner))::text ORDER BY relname)
            FROM pg_class WHERE relnamespace = 'customers'::regnamespace",
-        "SELECT jsonb_agg(oid::regprocedure || ' ' || coalesce(proacl::text, '-') ORDER BY oid::regprocedure::text)
+        "SELECT jsonb_agg(oid::regprocedure || ' ' || coalesce(proacl, acldefault('f', proowner))::text ORDER BY oid::regprocedure::text)
            FROM pg_proc WHERE pronamespace = 'customers'::regnamespace",
-        "SELECT jsonb_agg(typname || ' ' || coalesce(typacl::text, '-') ORDER BY typname)
+        "SELECT jsonb_agg(typname || ' ' || coalesce(typacl, acldefault('T', typowner))::text ORDER BY typname)
            FROM pg_type WHERE typnamespace = 'customers'::regnamespace",
         "SELECT to_jsonb(nspacl::text || nspowner::regrole) FROM pg_namespace WHERE nspname = 'customers'",
         "SELECT jsonb_agg(indexdef ORDER BY indexdef) FROM pg_indexes WHERE schemaname = 'customers'",
         "SELECT jsonb_agg(to_jsonb(policy)) FROM pg_policies AS policy WHERE schemaname = 'customers'",
-        "SELECT jsonb_agg(pg_get_triggerdef(oid) || tgenabled ORDER BY pg_get_triggerdef(oid))
+        "SELECT jsonb_agg(pg_get_triggerdef(oid) || tgenabled::text ORDER BY pg_get_triggerdef(oid))
            FROM pg_trigger WHERE NOT tgisinternal AND tgrelid::regclass::text LIKE 'customers.%'",
         "SELECT jsonb_agg(conname || pg_get_constraintdef(oid) ORDER BY conname)
            FROM pg_constraint WHERE connamespace = 'customers'::regnamespace",
-        "SELECT jsonb_agg(pg_describe_object(classid, objid, objsubid) || description
-                          ORDER BY pg_describe_object(classid, objid, objsubid))
+        "SELECT jsonb_agg(pg_describe_object(classoid, objoid, objsubid) || description
+                          ORDER BY pg_describe_object(classoid, objoid, objsubid))
            FROM pg_description
-          WHERE pg_describe_object(classid, objid, objsubid) LIKE '%customers.%'",
+          WHERE pg_describe_object(classoid, objoid, objsubid) LIKE '%customers.%'",
         "SELECT jsonb_agg(pg_describe_object(classid, objid, 0) ORDER BY pg_describe_object(classid, objid, 0))
            FROM pg_depend
           WHERE deptype = 'e' AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'customer_db')",

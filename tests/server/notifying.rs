@@ -52,23 +52,24 @@ fn a_listener_receives_exactly_the_committed_changes_in_order() {
     let database = database();
     let mut listener = database.listen();
     let mut client = database.connect();
-    client
-        .batch_execute(
-            "INSERT INTO customers.customers (email, name)
-             VALUES ('a@example.com', 'A'), ('b@example.com', NULL);
-             BEGIN;
-             INSERT INTO customers.customers (email) VALUES ('lost1@example.com');
-             ROLLBACK;
-             BEGIN;
-             UPDATE customers.customers SET name = 'Kept' WHERE email = 'a@example.com';
-             SAVEPOINT s;
-             UPDATE customers.customers SET name = 'Lost' WHERE email = 'a@example.com';
-             ROLLBACK TO s;
-             UPDATE customers.customers SET name = NULL, status = 'SUSPENDED' WHERE email = 'a@example.com';
-             UPDATE customers.customers SET status = status;
-             COMMIT",
-        )
-        .unwrap();
+    for transaction in [
+        "INSERT INTO customers.customers (email, name)
+         VALUES ('a@example.com', 'A'), ('b@example.com', NULL)",
+        "BEGIN;
+         INSERT INTO customers.customers (email) VALUES ('lost1@example.com');
+         ROLLBACK",
+        "BEGIN;
+         UPDATE customers.customers SET name = 'Kept' WHERE email = 'a@example.com';
+         SAVEPOINT s;
+         UPDATE customers.customers SET name = 'Lost' WHERE email = 'a@example.com';
+         ROLLBACK TO s;
+         UPDATE customers.customers SET name = NULL, status = 'SUSPENDED'
+          WHERE email = 'a@example.com';
+         UPDATE customers.customers SET status = status;
+         COMMIT",
+    ] {
+        client.batch_execute(transaction).unwrap();
+    }
     let events = announced(&mut client);
     assert_eq!(events.len(), 4);
     assert_eq!(received(&mut listener), events);
@@ -91,16 +92,16 @@ fn every_payload_is_valid_against_the_contract() {
     let database = database();
     let mut listener = database.listen();
     let mut client = writer(&database, 5);
-    client
-        .batch_execute(
-            "SELECT customers.register_customer('a@example.com', 'A');
-             SELECT customers.register_customer('b@example.com');
-             SELECT customers.patch_customer(customer_id, '{\"name\": null}') FROM customers.customers;
-             UPDATE customers.customers SET status = 'CLOSED', name = 'X';
-             INSERT INTO customers.customers (email)
-             SELECT 'p' || i || '@example.com' FROM generate_series(1, 10) AS i",
-        )
-        .unwrap();
+    for transaction in [
+        "SELECT customers.register_customer('a@example.com', 'A')",
+        "SELECT customers.register_customer('b@example.com')",
+        "SELECT customers.patch_customer(customer_id, '{\"name\": null}') FROM customers.customers",
+        "UPDATE customers.customers SET status = 'CLOSED', name = 'X'",
+        "INSERT INTO customers.customers (email)
+         SELECT 'p' || i || '@example.com' FROM generate_series(1, 10) AS i",
+    ] {
+        client.batch_execute(transaction).unwrap();
+    }
     let received = received(&mut listener);
     assert_eq!(received.len(), 2 + 1 + 2 + 5 + 1);
     for payload in received {
@@ -149,9 +150,8 @@ fn off_sends_nothing_and_lets_a_transaction_be_prepared() {
 
     client.batch_execute("SET customer_db.notify = off; BEGIN").unwrap();
     registered(&mut client);
-    client
-        .batch_execute("PREPARE TRANSACTION 'notify_is_off'; COMMIT PREPARED 'notify_is_off'")
-        .unwrap();
+    client.batch_execute("PREPARE TRANSACTION 'notify_is_off'").unwrap();
+    client.batch_execute("COMMIT PREPARED 'notify_is_off'").unwrap();
     assert_eq!(positions(&mut client).len(), 1);
     assert!(received(&mut listener).is_empty());
 }
