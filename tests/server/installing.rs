@@ -34,12 +34,13 @@ const TABLES: [&str; 6] =
 #[test]
 fn its_members_are_its_functions_and_one_type() {
     let mut client = database().connect();
-    let members = "SELECT pg_describe_object(classid, objid, 0)
-                     FROM pg_depend
-                    WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
-                      AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'customer_db')
-                    ORDER BY 1";
-    let members: Vec<String> = all(&mut client, members, &[]);
+    let mut members: Vec<String> = all(
+        &mut client,
+        "SELECT pg_describe_object(classid, objid, 0) FROM pg_depend
+          WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
+            AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'customer_db')",
+        &[],
+    );
     let mut wanted: Vec<String> = all(
         &mut client,
         "SELECT pg_describe_object('pg_proc'::regclass, oid, 0) FROM pg_proc
@@ -49,7 +50,6 @@ fn its_members_are_its_functions_and_one_type() {
     assert!(wanted.contains(&"function customers.register_customer(text,text,uuid)".to_owned()));
     wanted.push("type customers.profile".to_owned());
     wanted.sort();
-    let mut members = members;
     members.sort();
     assert_eq!(members, wanted);
     assert_eq!(tables(&mut client), TABLES);
@@ -175,7 +175,7 @@ fn no_function_has_an_overload() {
 }
 
 #[test]
-fn a_trigger_function_cannot_be_called_or_used_by_others() {
+fn a_trigger_function_cannot_be_called_by_hand() {
     let database = database();
     let mut client = database.connect();
     for function in ["guard", "refuse_removal", "record_registered", "record_updated"] {
@@ -403,8 +403,8 @@ fn an_object_that_a_stranger_planted_is_refused() {
             "AGGREGATE customers.x (int)",
         ),
         (
-            "OPERATOR customers.= (LEFTARG = text, RIGHTARG = uuid, FUNCTION = starts_with)",
-            "OPERATOR customers.= (text, uuid)",
+            "OPERATOR customers.= (LEFTARG = text, RIGHTARG = text, FUNCTION = starts_with)",
+            "OPERATOR customers.= (text, text)",
         ),
         ("COLLATION customers.x (LOCALE = 'C')", "COLLATION customers.x"),
         (
@@ -412,8 +412,6 @@ fn an_object_that_a_stranger_planted_is_refused() {
             "TEXT SEARCH CONFIGURATION customers.x",
         ),
     ] {
-        let plant = plant.replace("uuid, FUNCTION", "text, FUNCTION");
-        let remove = remove.replace("(text, uuid)", "(text, text)");
         planter.batch_execute(&format!("CREATE {plant}")).unwrap();
         let error = refusal(client.batch_execute(CREATE));
         assert_eq!(error.code().code(), "42501", "{plant}: {error:?}");

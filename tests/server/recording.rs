@@ -226,7 +226,6 @@ fn recorded_by_is_the_login_role_whatever_role_was_set() {
 }
 
 #[test]
-#[ignore = "bug: the actor is stored as a C string where text belongs (feed/record.rs)"]
 fn the_actor_is_whom_the_application_names() {
     let mut client = database().connect();
     let mut actor_after = |sql: &str| {
