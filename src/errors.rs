@@ -46,6 +46,10 @@ pub enum Refusal {
     VersionConflict { expected: i64, current: i64 },
     #[error("customers.customers is not a table of customers")]
     NotCustomers { missing: String },
+    #[error("customers.customers has rows that break a rule")]
+    BrokenRules { rows: i64 },
+    #[error("customers.customers has addresses that stand more than once")]
+    SharedAddresses { addresses: i64 },
 }
 
 impl Refusal {
@@ -64,7 +68,9 @@ impl Refusal {
             Self::Closed | Self::Immutable(_) | Self::CustomersStay | Self::EventsStay => b"23514",
             Self::NoCustomer => b"PT404",
             Self::VersionConflict { .. } => b"PT409",
-            Self::NotCustomers { .. } => b"55000",
+            Self::NotCustomers { .. } | Self::BrokenRules { .. } | Self::SharedAddresses { .. } => {
+                b"55000"
+            }
         }
     }
 
@@ -74,6 +80,8 @@ impl Refusal {
                 Some(format!("Expected version {expected}, the current version is {current}."))
             }
             Self::NotCustomers { missing } => Some(format!("It lacks {missing}.")),
+            Self::BrokenRules { rows } => Some(format!("There are {rows} of them.")),
+            Self::SharedAddresses { addresses } => Some(format!("There are {addresses} of them.")),
             _ => None,
         }
     }
@@ -127,7 +135,19 @@ impl Refusal {
             Self::VersionConflict { .. } => {
                 "Read the customer again, decide again, and give the version you have read."
             }
-            Self::NotCustomers { .. } => "Rename it, or give it the columns that the README lists.",
+            Self::NotCustomers { .. } => {
+                "Rename it, or give it the columns that the reference lists."
+            }
+            Self::BrokenRules { .. } => {
+                "Mend them first: SELECT customer_id, customers.broken_rule(email, name, status) \
+                 FROM customers.customers \
+                 WHERE customers.broken_rule(email, name, status) IS NOT NULL"
+            }
+            Self::SharedAddresses { .. } => {
+                "Mend them first: SELECT customer_id FROM customers.customers \
+                 WHERE email IN (SELECT email FROM customers.customers \
+                 GROUP BY email HAVING count(*) > 1)"
+            }
         }
     }
 

@@ -3,4 +3,11 @@
 mod kit;
 
 mod documentation;
+mod dumping;
+mod installing;
+mod locales;
+mod memory;
+mod notifying;
+mod racing;
+mod recording;
 mod registering;
