@@ -1,18 +1,18 @@
 -- PostgreSQL gives PUBLIC every new function and type; here nothing is for PUBLIC.
 DO $revoke$
 DECLARE
-    member record;
+    function regprocedure;
 BEGIN
-    FOR member IN
-        SELECT CASE classid WHEN 'pg_proc'::regclass THEN 'FUNCTION ' || objid::regprocedure
-                            WHEN 'pg_type'::regclass THEN 'TYPE ' || objid::regtype END AS name
+    REVOKE ALL ON TYPE profile FROM PUBLIC;
+    FOR function IN
+        SELECT objid
           FROM pg_depend
          WHERE refclassid = 'pg_extension'::regclass
            AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'customer_db')
            AND deptype = 'e'
-           AND classid IN ('pg_proc'::regclass, 'pg_type'::regclass)
+           AND classid = 'pg_proc'::regclass
     LOOP
-        EXECUTE 'REVOKE ALL ON ' || member.name || ' FROM PUBLIC';
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', function);
     END LOOP;
 END
 $revoke$;

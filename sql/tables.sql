@@ -8,8 +8,6 @@ CREATE TABLE IF NOT EXISTS customers.customers (
     updated_at    timestamptz NOT NULL DEFAULT now(),
     version       bigint      NOT NULL DEFAULT 1
 );
--- A plain table that is adopted has the first six.
-ALTER TABLE customers.customers ADD COLUMN IF NOT EXISTS version bigint NOT NULL DEFAULT 1;
 CREATE INDEX IF NOT EXISTS idx_customers_status ON customers.customers (status);
 
 COMMENT ON TABLE customers.customers IS 'Customers: persons with an account. Written through functions or plain DML; never deleted, only erased.';

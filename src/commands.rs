@@ -4,6 +4,7 @@
 use crate::errors::{OrRefuse, Refusal, without_row_values};
 use crate::feed::record::with_reason;
 use crate::profile::{Profile, profile_columns};
+use crate::random::random_uuid;
 use crate::rules::{email, name};
 use crate::statement::{Param, Statement, connected, sql};
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, TEXTOID, UUIDOID};
@@ -19,14 +20,14 @@ fn register_customer(
 ) -> Profile {
     static INSERT: Statement = Statement::new(
         sql!(
-            "INSERT INTO customers.customers (customer_id, email, name)
-             VALUES (coalesce($1, gen_random_uuid()), $2, $3)
+            "INSERT INTO customers.customers (customer_id, email, name) VALUES ($1, $2, $3)
              RETURNING ",
             profile_columns!()
         ),
         &[UUIDOID, TEXTOID, TEXTOID],
     );
-    let params = [customer_id.into_datum(), email.into_datum(), name.into_datum()];
+    let id = customer_id.unwrap_or_else(random_uuid);
+    let params = [id.into_datum(), email.into_datum(), name.into_datum()];
     if customer_id.is_some()
         && let Some(registered) = register_once(email, name, params)
     {

@@ -46,6 +46,10 @@ pub enum Refusal {
     VersionConflict { expected: i64, current: i64 },
     #[error("customers.customers is not a table of customers")]
     NotCustomers { missing: String },
+    #[error("customers.customers has rows that break a rule")]
+    BrokenRules { rows: i64 },
+    #[error("customers.customers has addresses that stand more than once")]
+    SharedAddresses { addresses: i64 },
 }
 
 impl Refusal {
@@ -64,7 +68,9 @@ impl Refusal {
             Self::Closed | Self::Immutable(_) | Self::CustomersStay | Self::EventsStay => b"23514",
             Self::NoCustomer => b"PT404",
             Self::VersionConflict { .. } => b"PT409",
-            Self::NotCustomers { .. } => b"55000",
+            Self::NotCustomers { .. } | Self::BrokenRules { .. } | Self::SharedAddresses { .. } => {
+                b"55000"
+            }
         }
     }
 
@@ -74,6 +80,8 @@ impl Refusal {
                 Some(format!("Expected version {expected}, the current version is {current}."))
             }
             Self::NotCustomers { missing } => Some(format!("It lacks {missing}.")),
+            Self::BrokenRules { rows } => Some(format!("There are {rows} of them.")),
+            Self::SharedAddresses { addresses } => Some(format!("There are {addresses} of them.")),
             _ => None,
         }
     }
@@ -127,7 +135,19 @@ impl Refusal {
             Self::VersionConflict { .. } => {
                 "Read the customer again, decide again, and give the version you have read."
             }
-            Self::NotCustomers { .. } => "Rename it, or give it the columns that the README lists.",
+            Self::NotCustomers { .. } => {
+                "Rename it, or give it the columns that the reference lists."
+            }
+            Self::BrokenRules { .. } => {
+                "Mend them first: SELECT customer_id, customers.broken_rule(email, name, status) \
+                 FROM customers.customers \
+                 WHERE customers.broken_rule(email, name, status) IS NOT NULL"
+            }
+            Self::SharedAddresses { .. } => {
+                "Mend them first: SELECT customer_id FROM customers.customers \
+                 WHERE email IN (SELECT email FROM customers.customers \
+                 GROUP BY email HAVING count(*) > 1)"
+            }
         }
     }
 
@@ -141,7 +161,7 @@ impl Refusal {
             &c_string(self.to_string()),
             self.detail().map(c_string).as_deref(),
             &c_string(self.hint()),
-            &c_string(at.file()),
+            at.file_as_c_str(),
             at.line(),
         )
     }
@@ -171,7 +191,7 @@ fn report(
     message: &CStr,
     detail: Option<&CStr>,
     hint: &CStr,
-    file: &CStr,
+    file: &'static CStr,
     line: u32,
 ) -> ! {
     // pgrx keeps these to itself, and its own reports know neither PT404 nor errhidestmt.
@@ -187,8 +207,8 @@ fn report(
     }
     // SAFETY: the boundary catches the jump that errfinish makes, so nothing with a destructor is
     // jumped over; it also restores error_context_stack, which is emptied so that no callback can
-    // add the row or the parameters at hand to the CONTEXT. errfinish copies nothing of `file`, but
-    // PostgreSQL reads it only before it returns to the client, hence the copy in ErrorContext.
+    // add the row or the parameters at hand to the CONTEXT. PostgreSQL copies all texts but the
+    // file's name, which is static.
     unsafe {
         pg_sys::ffi::pg_guard_ffi_boundary(|| {
             pg_sys::error_context_stack = std::ptr::null_mut();
@@ -201,8 +221,7 @@ fn report(
             errhint(c"%s".as_ptr(), hint.as_ptr());
             errhidestmt(true);
             errhidecontext(true);
-            let file = pg_sys::MemoryContextStrdup(pg_sys::ErrorContext, file.as_ptr());
-            errfinish(file, line as c_int, std::ptr::null());
+            errfinish(file.as_ptr(), line as c_int, std::ptr::null());
         })
     }
     unreachable!("errfinish returns only below ERROR")
@@ -217,6 +236,13 @@ const fn make_sqlstate(code: &[u8; 5]) -> c_int {
         packed = packed << 6 | ((code[i] - b'0') & 0x3F) as c_int;
     }
     packed
+}
+
+/// # Safety
+/// `text` is null or ends in NUL, and outlives its use.
+unsafe fn text<'a>(text: *const c_char) -> &'a [u8] {
+    // SAFETY: promised by the caller.
+    if text.is_null() { b"" } else { unsafe { CStr::from_ptr(text) }.to_bytes() }
 }
 
 const CLASS_OF_INTEGRITY: c_int = make_sqlstate(b"23000");
@@ -247,13 +273,13 @@ fn rethrow_without_row_values() -> ! {
             error.detail = std::ptr::null_mut();
             error.detail_log = std::ptr::null_mut();
             error.context = std::ptr::null_mut();
-            if error.sqlerrcode == UNIQUE_VIOLATION && !error.constraint_name.is_null() {
-                let (message, hint) = match CStr::from_ptr(error.constraint_name).to_bytes() {
-                    b"customers_email_key" => (
+            if error.sqlerrcode == UNIQUE_VIOLATION {
+                let (message, hint) = match (text(error.schema_name), text(error.constraint_name)) {
+                    (b"customers", b"customers_email_key") => (
                         c"the e-mail address is already registered",
                         c"Find its customer with find_customer(), or give another address.",
                     ),
-                    b"customers_pkey" => (
+                    (b"customers", b"customers_pkey") => (
                         c"the customer_id belongs to another customer",
                         c"Leave customer_id out, or retry with the e-mail and name it was registered with.",
                     ),
@@ -265,6 +291,11 @@ fn rethrow_without_row_values() -> ! {
         }
         error.hide_stmt = true;
         error.hide_ctx = true;
-        pg_sys::ReThrowError(error)
+        pg_sys::ReThrowError(error);
+    }
+    // The bindings of PostgreSQL 18 do not say that it never returns; those of 15 to 17 do.
+    #[allow(unreachable_code)]
+    {
+        unreachable!("ReThrowError jumps")
     }
 }

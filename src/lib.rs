@@ -12,6 +12,7 @@ mod guard;
 mod lifecycle;
 mod profile;
 mod queries;
+mod random;
 mod rows;
 pub mod rules;
 mod settings;
@@ -39,4 +40,14 @@ extension_sql_file!("../sql/finalize.sql", name = "finalize", requires = ["lifec
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
+}
+
+/// What pgrx-tests asks of a crate with `#[pg_test]`.
+#[cfg(test)]
+pub mod pg_test {
+    pub fn setup(_options: Vec<&str>) {}
+
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["listen_addresses = 'localhost'"]
+    }
 }

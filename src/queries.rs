@@ -67,16 +67,16 @@ fn search_customers(prefix: Option<&str>, page_size: Option<i32>) -> Rows {
     // unique index; no address holds the noncharacter that ends the range.
     static BY_PREFIX: Statement = Statement::new(
         select_profile!(
-            "WHERE email >= $1 AND email < $1 || U&'\\+10FFFF' ORDER BY email LIMIT $2"
+            "WHERE email COLLATE \"C\" >= $1 AND email COLLATE \"C\" < $2
+             ORDER BY email COLLATE \"C\" LIMIT $3"
         ),
-        &[TEXTOID, INT8OID],
+        &[TEXTOID, TEXTOID, INT8OID],
     );
     let prefix = prefix.ok_or(Refusal::Missing("prefix")).or_refuse();
     let prefix = email::canonical_prefix(prefix).or_refuse();
-    Rows::Of(
-        &BY_PREFIX,
-        vec![prefix.into_datum(), checked_page_size(page_size).or_refuse().into_datum()],
-    )
+    let end = format!("{prefix}\u{10FFFF}");
+    let limit = checked_page_size(page_size).or_refuse();
+    Rows::Of(&BY_PREFIX, vec![prefix.into_datum(), end.into_datum(), limit.into_datum()])
 }
 
 #[pg_extern(sql = false)]

@@ -125,3 +125,32 @@ impl Row {
         self.desc
     }
 }
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    use super::*;
+    use pgrx::IntoDatum;
+    use pgrx::prelude::*;
+
+    #[pg_test]
+    fn a_kept_plan_follows_what_it_names() {
+        static PROBE: Statement = Statement::new(c"SELECT max(n) FROM pg_temp.probe", &[]);
+        let probe = || {
+            let mut max = None;
+            connected(|_| PROBE.run(&[], |row| max = row.get::<i32>(1)));
+            max
+        };
+        Spi::run("CREATE TEMP TABLE probe AS SELECT 1 AS n").unwrap();
+        assert_eq!(probe(), Some(1));
+        Spi::run("DROP TABLE probe; CREATE TEMP TABLE probe AS SELECT 'x' AS other, 2 AS n")
+            .unwrap();
+        assert_eq!(probe(), Some(2));
+    }
+
+    #[pg_test]
+    fn a_statement_without_rows_gives_none() {
+        static EMPTY: Statement = Statement::new(c"SELECT 1 WHERE $1", &[BuiltinOid::BOOLOID]);
+        connected(|_| EMPTY.run(&[false.into_datum()], |_| panic!("there is no row")));
+    }
+}

@@ -2,7 +2,6 @@
 
 use crate::customer::{Column, CustomerRow};
 use pgrx::{Uuid, pg_sys};
-use std::cell::RefCell;
 use std::ffi::CStr;
 
 #[derive(Clone, Copy)]
@@ -102,29 +101,20 @@ fn jsonb_string(text: &str) -> pg_sys::JsonbValue {
     value
 }
 
-/// A random UUID (version 4). PostgreSQL's gen_random_uuid() asks for each one's 16 bytes; asking for
-/// many at a time takes a fraction of that.
-pub fn random_uuid() -> Uuid {
-    const STOCK: usize = 64;
-    thread_local! {
-        static RANDOM: RefCell<Vec<[u8; 16]>> = const { RefCell::new(Vec::new()) };
-    }
-    RANDOM.with_borrow_mut(|stock| {
-        if stock.is_empty() {
-            stock.resize(STOCK, [0; 16]);
-            // SAFETY: room for that many bytes.
-            let strong = unsafe { pg_sys::pg_strong_random(stock.as_mut_ptr().cast(), STOCK * 16) };
-            assert!(strong, "no random numbers to be had");
-        }
-        let mut bytes = stock.pop().expect("filled above");
-        bytes[6] = bytes[6] & 0x0F | 0x40;
-        bytes[8] = bytes[8] & 0x3F | 0x80;
-        Uuid::from_bytes(bytes)
-    })
-}
-
 /// The login role of the session.
 pub fn session_user() -> &'static CStr {
     // SAFETY: the name is palloc'ed in the context at hand, and used before that goes.
     unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), false)) }
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    #[pg_test]
+    fn the_session_user_is_the_login_role() {
+        let name = Spi::get_one::<String>("SELECT session_user::text").unwrap();
+        assert_eq!(name.as_deref(), super::session_user().to_str().ok());
+    }
 }

@@ -1,8 +1,9 @@
 //! The AFTER triggers that write the events of a whole statement at once, in the same transaction.
 
-use super::event::{Changed, Event, Type, random_uuid, session_user};
+use super::event::{Changed, Event, Type, session_user};
 use super::{notify, watermark};
 use crate::customer::{Column, CustomerRow};
+use crate::random::random_uuid;
 use crate::settings;
 use crate::table::{Inserter, relation_oid};
 use crate::trigger::{Fired, Trigger};
@@ -21,7 +22,9 @@ fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
         let recorder = recorder.get_or_insert_with(Recorder::open);
         recorder.record(Type::Registered, &new, Changed::registered(&new));
     }
-    recorder.map(Recorder::close);
+    if let Some(recorder) = recorder {
+        recorder.close();
+    }
     new_rows.close();
     Fired::after_statement()
 }
@@ -44,7 +47,9 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
             recorder.get_or_insert_with(Recorder::open).record(Type::Updated, &new, changed);
         }
     }
-    recorder.map(Recorder::close);
+    if let Some(recorder) = recorder {
+        recorder.close();
+    }
     old_rows.close();
     new_rows.close();
     Fired::after_statement()

@@ -46,11 +46,29 @@ pub fn hold(sequence: pg_sys::Oid) {
     HOLDER.set(transaction);
 }
 
-/// The last position drawn, by any transaction; 0 before the first.
+/// The last position drawn, by any transaction; 0 before the first. Asked as the sequence's owner, for
+/// who may write customers need not be allowed to look into the feed.
 fn last_position(sequence: pg_sys::Oid) -> i64 {
-    // SAFETY: the function takes a relation's OID and raises where that is no sequence.
+    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: the function takes a relation's OID and raises where that is no sequence; should it raise,
+    // the abort restores user and context.
     unsafe {
-        pgrx::direct_function_call(pg_sys::pg_sequence_last_value, &[Some(sequence.into())])
-            .unwrap_or(0)
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        let inside = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+        pg_sys::SetUserIdAndSecContext(owner(sequence), inside);
+        let last =
+            pgrx::direct_function_call(pg_sys::pg_sequence_last_value, &[Some(sequence.into())]);
+        pg_sys::SetUserIdAndSecContext(user, context);
+        last.unwrap_or(0)
+    }
+}
+
+fn owner(sequence: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: opened and closed here; the lock is the one that reading the sequence takes.
+    unsafe {
+        let relation = pg_sys::relation_open(sequence, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let owner = (*(*relation).rd_rel).relowner;
+        pg_sys::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        owner
     }
 }

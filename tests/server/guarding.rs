@@ -2,8 +2,8 @@
 //! thousands.
 
 use crate::kit::{
-    Customer, assert_refused, call, contents, database, event_count, refusal, register_ann, stored,
-    value,
+    Customer, assert_refused, call, contents, database, event_count, one, refusal, register_ann,
+    stored,
 };
 use postgres::Client;
 use std::io::Write;
@@ -231,7 +231,7 @@ fn two_updates_in_one_statement_are_both_recorded() {
 
 /// Every customer has as many events as its version says, and the last of each field is what is stored.
 fn assert_every_change_is_recorded(client: &mut Client) {
-    let wrong: i64 = value(
+    let wrong: i64 = one(
         client,
         "SELECT count(*) FROM customers.customers AS c
           WHERE c.version <> (SELECT count(*) FROM customers.events AS e WHERE e.customer_id = c.customer_id)
@@ -253,19 +253,19 @@ fn thousands_of_rows_are_updated_at_once_after_a_single_one() {
     client.batch_execute("SET work_mem = '64kB'").unwrap();
     let insert = "INSERT INTO customers.customers (email, name) SELECT n || '@example.com', 'Ann ' || n FROM generate_series(1, 5000) AS n";
     assert_eq!(client.execute(insert, &[]).unwrap(), 5000);
-    let one = "UPDATE customers.customers SET name = 'Bea' WHERE email = '1@example.com'";
-    assert_eq!(client.execute(one, &[]).unwrap(), 1);
+    let single = "UPDATE customers.customers SET name = 'Bea' WHERE email = '1@example.com'";
+    assert_eq!(client.execute(single, &[]).unwrap(), 1);
     let all = "UPDATE customers.customers SET email = 'x' || email, name = CASE WHEN name = 'Bea' THEN name ELSE name || ' Example' END";
     assert_eq!(client.execute(all, &[]).unwrap(), 5000);
     assert_eq!(event_count(&mut client), 10_001);
     assert_every_change_is_recorded(&mut client);
-    assert_eq!(client.execute(one, &[]).unwrap(), 0);
+    assert_eq!(client.execute(single, &[]).unwrap(), 0);
 
     // Where half of them stay as they are, half of them are recorded.
     let half = "UPDATE customers.customers SET status = CASE WHEN version = 2 AND right(name, 10) < '5' THEN 'SUSPENDED' ELSE status END";
     client.execute(half, &[]).unwrap();
     assert_every_change_is_recorded(&mut client);
-    let suspended: i64 = value(
+    let suspended: i64 = one(
         &mut client,
         "SELECT count(*) FROM customers.customers WHERE status = 'SUSPENDED'",
         &[],
@@ -305,7 +305,7 @@ fn nobody_can_forge_a_version_or_an_updated_at() {
     let with_a_change =
         "UPDATE customers.customers SET name = 'Ann', version = 99, updated_at = '2999-01-01'";
     client.execute(with_a_change, &[]).unwrap();
-    let good: bool = value(
+    let good: bool = one(
         &mut client,
         "SELECT bool_and(version = 2 AND updated_at <= now()) FROM customers.customers",
         &[],
@@ -350,7 +350,7 @@ fn registered_at_is_a_moment_that_has_passed() {
     {
         client.execute(&insert(past).replace("zyxw", &format!("person{n}")), &[]).unwrap();
     }
-    let kept: bool = value(
+    let kept: bool = one(
         &mut client,
         "SELECT registered_at = '1999-12-31 23:59:59.999999+00' AND updated_at > '2020-01-01'
            FROM customers.customers WHERE email = 'person0@example.com'",
@@ -437,7 +437,7 @@ fn a_column_of_the_owners_changes_freely_and_silently() {
 
     // It stays when the profile changes.
     call(&mut client, "update_customer($1, name => 'Bea')", &[&ids[0]]).unwrap();
-    let kept: bool = value(
+    let kept: bool = one(
         &mut client,
         "SELECT bool_and(tenant = 'acme' AND shout = upper(email)) FROM customers.customers",
         &[],
@@ -454,5 +454,5 @@ fn a_trigger_function_cannot_be_called_by_hand() {
         let error = refusal(client.batch_execute(&format!("SELECT customers.{function}()")));
         assert_ne!(error.code().code(), "XX000", "{error:?}");
     }
-    value::<i32>(&mut client, "SELECT 1", &[]);
+    one::<i32>(&mut client, "SELECT 1", &[]);
 }

@@ -2,9 +2,17 @@
 
 mod kit;
 
+mod documentation;
+mod dumping;
 mod guarding;
+mod installing;
+mod locales;
+mod memory;
+mod notifying;
 mod patching;
+mod racing;
 mod reading;
+mod recording;
 mod refusals;
 mod registering;
 mod status;

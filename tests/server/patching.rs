@@ -2,8 +2,8 @@
 //! refuses whatever else it is given.
 
 use crate::kit::{
-    Customer, address, assert_refused, call, contents, database, event_count, refusal,
-    register_ann, stored, value,
+    Customer, address, assert_refused, call, contents, database, event_count, one, refusal,
+    register_ann, stored,
 };
 use postgres::Client;
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ fn several_fields_are_one_change_and_one_event() {
     let after = patch(&mut client, id, whole.clone()).unwrap();
     assert_eq!((after.version, event_count(&mut client)), (2, 2));
     let changes: Value =
-        value(&mut client, "SELECT changes FROM customers.events WHERE version = 2", &[]);
+        one(&mut client, "SELECT changes FROM customers.events WHERE version = 2", &[]);
     assert_eq!(changes, whole);
 }
 
@@ -59,7 +59,7 @@ fn null_clears_the_name() {
     let after = patch(&mut client, id, json!({"name": null})).unwrap();
     assert_eq!((after.name, after.version), (None, 2));
     let changes: Value =
-        value(&mut client, "SELECT changes FROM customers.events WHERE version = 2", &[]);
+        one(&mut client, "SELECT changes FROM customers.events WHERE version = 2", &[]);
     assert_eq!(changes, json!({"name": null}));
 
     let again = patch(&mut client, id, json!({"name": null})).unwrap();

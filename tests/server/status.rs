@@ -1,8 +1,8 @@
 //! Promise: an account moves between ACTIVE and SUSPENDED, and from either to CLOSED, for good.
 
 use crate::kit::{
-    Customer, address, assert_refused, call, contents, database, event_count, register_ann, stored,
-    value,
+    Customer, address, assert_refused, call, contents, database, event_count, one, register_ann,
+    stored,
 };
 use postgres::GenericClient;
 use uuid::Uuid;
@@ -101,7 +101,7 @@ fn a_closed_account_takes_a_change_that_changes_nothing() {
 fn a_customer_can_be_inserted_closed_and_stays_so() {
     let mut client = database().connect();
     let insert = "INSERT INTO customers.customers (email, status) VALUES ($1, 'CLOSED') RETURNING customer_id";
-    let id = value(&mut client, insert, &[&address()]);
+    let id = one(&mut client, insert, &[&address()]);
     assert_refused(set_status(&mut client, id, "ACTIVE"), "23514", &[]);
 }
 
@@ -177,7 +177,7 @@ fn the_reason_does_not_pass_to_the_next_statement() {
 
     let why = Some("why".to_owned());
     assert_eq!(reasons(&mut client, ann), [None, why, None, None, None, None]);
-    let leaked: i64 = value(
+    let leaked: i64 = one(
         &mut client,
         "SELECT count(*) FROM customers.events WHERE reason IS NOT NULL AND customer_id <> $1",
         &[&ann],

@@ -1,8 +1,8 @@
 //! Promise: update_customer changes the fields that are given, and nothing else.
 
 use crate::kit::{
-    address, assert_refused, call, contents, database, event_count, refusal, register_ann, stored,
-    value,
+    address, assert_refused, call, contents, database, event_count, one, refusal, register_ann,
+    stored,
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -104,7 +104,7 @@ fn updated_at_ascends_also_within_one_transaction() {
 fn updated_at_of_the_first_change_in_a_transaction_is_now() {
     let mut client = database().connect();
     let id = register_ann(&mut client).id;
-    assert!(value::<bool>(
+    assert!(one::<bool>(
         &mut client,
         "SELECT updated_at = now() FROM customers.update_customer($1, name => 'Bea')",
         &[&id]

@@ -4,13 +4,13 @@
 //! configures, kills or restores starts a cluster of its own. `CUSTOMER_DB_PG` names the major version.
 
 use postgres::error::DbError;
-use postgres::types::ToSql;
+use postgres::types::{FromSqlOwned, ToSql};
 use postgres::{Client, Config, GenericClient, NoTls, Row};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 use uuid::Uuid;
 
@@ -19,22 +19,30 @@ pub fn major() -> u32 {
     std::env::var("CUSTOMER_DB_PG").map_or(16, |major| major.parse().expect("CUSTOMER_DB_PG"))
 }
 
-fn project() -> &'static Path {
+pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where a PostgreSQL is: "16", or another folder beside it.
+pub fn home(version: &str) -> PathBuf {
+    project().join(".local/postgresql").join(version)
 }
 
 /// A program of the PostgreSQL under test, run as PostgreSQL wants to be run.
 pub fn program(name: &str) -> Command {
-    program_in(&[], name)
+    program_of(&home(&major().to_string()), name)
 }
 
-/// The same, with further environment variables, as in "NAME=value".
-fn program_in(environment: &[String], name: &str) -> Command {
-    let home = project().join(".local/postgresql").join(major().to_string());
+fn program_of(home: &Path, name: &str) -> Command {
+    program_in(&[], home, name)
+}
+
+/// The same with variables in its environment, RUST_BACKTRACE too, which bin/as-server-user takes out.
+fn program_in(environment: &[(String, String)], home: &Path, name: &str) -> Command {
     let mut command = Command::new(project().join("bin/as-server-user"));
     command
         .arg("env")
-        .args(environment)
+        .args(environment.iter().map(|(name, value)| format!("{name}={value}")))
         .arg(home.join("bin").join(name))
         .env("LD_LIBRARY_PATH", home.join("lib"))
         .env_remove("PGHOST")
@@ -61,8 +69,9 @@ pub fn printed(output: &Output) -> String {
 
 /// A cluster of its own, stopped and removed when dropped.
 pub struct Server {
+    home: PathBuf,
+    environment: Vec<(String, String)>,
     folder: PathBuf,
-    environment: Vec<String>,
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -70,20 +79,22 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 impl Server {
     /// Starts a cluster with further lines of postgresql.conf.
     pub fn start(settings: &[&str]) -> Self {
-        Self::start_in(&[], settings)
+        Self::start_of(&home(&major().to_string()), &[], settings)
     }
 
-    /// The same, the postmaster running with environment variables, as in "NAME=value".
-    pub fn start_in(environment: &[&str], settings: &[&str]) -> Self {
+    /// Starts a cluster of another PostgreSQL, with variables in its environment.
+    pub fn start_of(home: &Path, environment: &[(&str, &str)], settings: &[&str]) -> Self {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder =
             std::env::temp_dir().join(format!("customer_db.{}.{count}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).expect("a folder for the cluster");
-        let environment = environment.iter().map(|variable| variable.to_string()).collect();
-        let server = Self { folder, environment };
+        let environment =
+            environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let server = Self { home: home.to_owned(), environment, folder };
         succeed(
-            program("initdb")
+            server
+                .program("initdb")
                 .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
                 .args(["--locale=C.UTF-8", "--no-sync", "--pgdata"])
                 .arg(server.data()),
@@ -103,6 +114,11 @@ impl Server {
         server
     }
 
+    /// A program of the same PostgreSQL, in the same environment.
+    fn program(&self, name: &str) -> Command {
+        program_in(&self.environment, &self.home, name)
+    }
+
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
@@ -119,7 +135,8 @@ impl Server {
 
     pub fn pg_ctl(&self, action: &str) {
         // A pipe that the postmaster inherits would keep us waiting for its end.
-        let status = program_in(&self.environment, "pg_ctl")
+        let status = self
+            .program("pg_ctl")
             .args(["--wait", "--silent", "--mode=fast", action, "--pgdata"])
             .arg(self.data())
             .arg("--log")
@@ -148,7 +165,10 @@ impl Server {
 
     /// A new database without it; `options` follow CREATE DATABASE's name.
     pub fn empty_database(&self, options: &str) -> Database<'_> {
-        let name = format!("d{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        // CREATE DATABASE copies template1, which nobody else may be connected to meanwhile.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let name = unique("d");
         self.connect("postgres")
             .batch_execute(&format!("CREATE DATABASE {name} {options}"))
             .expect("CREATE DATABASE");
@@ -197,11 +217,7 @@ pub fn server() -> &'static Server {
 
 /// A new database with the extension, in the shared cluster.
 pub fn database() -> Database<'static> {
-    // CREATE DATABASE copies template1, which nobody else may be connected to meanwhile.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let server = server();
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    server.database()
+    server().database()
 }
 
 pub struct Database<'server> {
@@ -219,6 +235,20 @@ impl Database<'_> {
         self.server.connect_as(&self.name, role).expect("the role may connect")
     }
 
+    /// A connection as superuser, and what the server tells it beside its answers.
+    pub fn connect_for_notices(&self) -> (Client, Notices) {
+        let notices = Notices::default();
+        let told = notices.clone();
+        let client = Config::new()
+            .host(self.server.host())
+            .dbname(&self.name)
+            .user("postgres")
+            .notice_callback(move |notice| told.0.lock().unwrap().push(notice))
+            .connect(NoTls)
+            .expect("a superuser may connect");
+        (client, notices)
+    }
+
     /// A connection that listens to the channel "customers".
     pub fn listen(&self) -> Client {
         let mut client = self.connect();
@@ -227,9 +257,26 @@ impl Database<'_> {
     }
 }
 
+/// Notices and warnings, as they come.
+#[derive(Clone, Default)]
+pub struct Notices(Arc<Mutex<Vec<DbError>>>);
+
+impl Notices {
+    /// Those that have come since the last call.
+    pub fn take(&self) -> Vec<DbError> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+/// The payloads that have arrived, as JSON.
+pub fn received(listener: &mut Client) -> Vec<serde_json::Value> {
+    let json = |payload: &String| serde_json::from_str(payload).expect("a payload is JSON");
+    payloads(listener).iter().map(json).collect()
+}
+
 /// The payloads that have arrived. Notifications of transactions that committed before this call are
 /// among them: PostgreSQL delivers them before it answers the query.
-pub fn received(listener: &mut Client) -> Vec<serde_json::Value> {
+pub fn payloads(listener: &mut Client) -> Vec<String> {
     use postgres::fallible_iterator::FallibleIterator;
     listener.batch_execute("SELECT 1").expect("the listener is connected");
     let mut notifications = listener.notifications();
@@ -237,7 +284,7 @@ pub fn received(listener: &mut Client) -> Vec<serde_json::Value> {
     let mut iter = notifications.iter();
     while let Some(notification) = iter.next().expect("the listener is connected") {
         assert_eq!(notification.channel(), "customers");
-        payloads.push(serde_json::from_str(notification.payload()).expect("a payload is JSON"));
+        payloads.push(notification.payload().to_owned());
     }
     payloads
 }
@@ -262,9 +309,76 @@ pub fn assert_refused<T>(result: Result<T, postgres::Error>, sqlstate: &str, sec
     assert!(!everything.contains("backtrace"), "{error:?}");
 }
 
+/// The first column of the one row that a query returns.
+pub fn one<T: FromSqlOwned>(client: &mut impl GenericClient, query: &str, params: Params) -> T {
+    match client.query_one(query, params) {
+        Ok(row) => row.get(0),
+        Err(error) => panic!("{query}: {error:?}"),
+    }
+}
+
+/// The first column of all rows that a query returns.
+pub fn all<T: FromSqlOwned>(
+    client: &mut Client,
+    query: &str,
+    params: &[&(dyn ToSql + Sync)],
+) -> Vec<T> {
+    match client.query(query, params) {
+        Ok(rows) => rows.iter().map(|row| row.get(0)).collect(),
+        Err(error) => panic!("{query}: {error:?}"),
+    }
+}
+
+/// A new customer of whom nothing but the address is known.
+pub fn registered(client: &mut Client) -> Uuid {
+    one(client, "SELECT customer_id FROM customers.register_customer($1)", &[&address()])
+}
+
+/// A new role that may log in; `options` follow CREATE ROLE's name.
+pub fn role(client: &mut Client, options: &str) -> String {
+    let role = unique("role");
+    client.batch_execute(&format!("CREATE ROLE {role} LOGIN {options}")).expect("CREATE ROLE");
+    role
+}
+
+/// A role that may call every function, as grants by hand make one.
+pub fn caller(client: &mut Client) -> String {
+    let role = role(client, "");
+    client
+        .batch_execute(&format!(
+            "GRANT USAGE ON SCHEMA customers TO {role};
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA customers TO {role}"
+        ))
+        .expect("GRANT");
+    role
+}
+
+/// Waits until a session waits for a lock.
+pub fn await_blocked(observer: &mut Client, pid: i32) {
+    let since = Instant::now();
+    while !one::<bool>(observer, "SELECT cardinality(pg_blocking_pids($1)) > 0", &[&pid]) {
+        assert!(since.elapsed() < Duration::from_secs(30), "session {pid} waits for nobody");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+pub fn pid(client: &mut Client) -> i32 {
+    one(client, "SELECT pg_backend_pid()", &[])
+}
+
+/// A name that no other test uses.
+pub fn unique(prefix: &str) -> String {
+    format!("{prefix}{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// An address that no other test uses.
 pub fn address() -> String {
-    format!("person{}@example.com", COUNT.fetch_add(1, Ordering::Relaxed))
+    format!("{}@example.com", unique("person"))
+}
+
+/// An id that no other test gives to a customer.
+pub fn id() -> Uuid {
+    Uuid::from_u128(0x4000_8000_0000_0000_0000 | u128::from(COUNT.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// A customer as it stands, or as a command returned it.
@@ -316,22 +430,14 @@ pub fn stored(client: &mut impl GenericClient, id: Uuid) -> Customer {
     Customer::from(&row.expect("the customer is there"))
 }
 
-/// The first column of the only row.
-pub fn value<T>(client: &mut impl GenericClient, query: &str, params: Params) -> T
-where
-    T: for<'a> postgres::types::FromSql<'a>,
-{
-    client.query_one(query, params).unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
-}
-
 /// How many events are recorded.
 pub fn event_count(client: &mut impl GenericClient) -> i64 {
-    value(client, "SELECT count(*) FROM customers.events", &[])
+    one(client, "SELECT count(*) FROM customers.events", &[])
 }
 
 /// Everything in the tables: what must be the same before and after something that changes nothing.
 pub fn contents(client: &mut impl GenericClient) -> String {
-    value(
+    one(
         client,
         "SELECT concat((SELECT json_agg(c ORDER BY c.customer_id) FROM customers.customers AS c),
                        (SELECT json_agg(e ORDER BY e.position) FROM customers.events AS e),

@@ -1,0 +1,143 @@
+//! What the promises cost, as ratios measured in one run: each pair takes turns, so that a machine whose
+//! speed drifts slows both. `make bench` builds for release first.
+
+#[allow(dead_code)] // the tests use all of it
+#[path = "../tests/server/kit/mod.rs"]
+mod kit;
+
+use postgres::{Client, Statement};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+const ROUNDS: usize = 9;
+
+fn main() {
+    // Cargo runs benches as tests too; there is nothing to prove here.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let server = kit::Server::start(&["shared_buffers = 512MB", "max_wal_size = 8GB"]);
+    let database = server.database();
+    let mut client = database.connect();
+    client.batch_execute(include_str!("twin.sql")).unwrap();
+
+    println!("\nmedian of {ROUNDS} rounds (lowest to highest)\n");
+    registering(&mut client);
+    bulk(&mut client);
+    reading(&mut client);
+    memory(&mut client);
+}
+
+fn registering(client: &mut Client) {
+    let mut round = 0;
+    let mut call = |client: &mut Client, what: &str| {
+        round += 1;
+        timed(|| client.batch_execute(&format!("CALL register_{what}(10000, '-{round}')")).unwrap())
+    };
+    for notify in ["off", "transaction"] {
+        client.batch_execute(&format!("SET customer_db.notify = '{notify}'")).unwrap();
+        let (mut to_bare, mut to_twin) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let bare = call(client, "bare");
+            let ours = call(client, "ours");
+            let twin = call(client, "twin");
+            to_bare.push(ours / bare);
+            to_twin.push(twin / ours);
+        }
+        report(
+            &format!("register_customer / bare INSERT, notify {notify}"),
+            "at most 2.0",
+            to_bare,
+        );
+        report(
+            &format!("PL/pgSQL twin / register_customer, notify {notify}"),
+            "at least 1.5",
+            to_twin,
+        );
+    }
+}
+
+fn bulk(client: &mut Client) {
+    let mut ratios = Vec::new();
+    for round in 0..5 {
+        let mut insert = |table: &str| {
+            timed(|| {
+                let sql = format!(
+                    "INSERT INTO {table} (email, name)
+                     SELECT 'b' || i || '-{round}@example.com', 'Customer Name'
+                       FROM generate_series(1, 200000) AS i"
+                );
+                client.batch_execute(&sql).unwrap();
+            })
+        };
+        ratios.push(1.0 / (insert("bare") / insert("customers.customers")));
+    }
+    report("200,000 by INSERT … SELECT / into bare", "at most 2.5", ratios);
+}
+
+fn reading(client: &mut Client) {
+    let ids: Vec<Uuid> = client
+        .query("SELECT customer_id FROM customers.customers LIMIT 5000", &[])
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    let columns = "customer_id, email, name, status, registered_at, updated_at, version";
+    let select = client
+        .prepare(&format!("SELECT {columns} FROM customers.customers WHERE customer_id = $1"))
+        .unwrap();
+    let get = client.prepare("SELECT * FROM customers.get_customer($1)").unwrap();
+    let mut all = |statement: &Statement| {
+        timed(|| {
+            for id in &ids {
+                client.query_one(statement, &[id]).unwrap();
+            }
+        })
+    };
+    let ratios = (0..3 * ROUNDS).map(|_| all(&select) / all(&get)).collect();
+    report("get_customer, of a SELECT's transactions a second", "at least 0.95", ratios);
+}
+
+/// A million registrations in one session: half in one transaction, half in a transaction each.
+fn memory(client: &mut Client) {
+    client.batch_execute("SET customer_db.notify = 'off'").unwrap();
+    let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+    println!("\nmemory of a session                        contexts, kB   private, kB");
+    let show = |client: &mut Client, when: &str| {
+        let contexts: i64 = client
+            .query_one(
+                "SELECT sum(total_bytes)::bigint / 1024 FROM pg_backend_memory_contexts",
+                &[],
+            )
+            .unwrap()
+            .get(0);
+        println!("{when:<43}{contexts:>12}  {:>12}", private_memory(pid));
+    };
+    client.batch_execute("CALL register_ours(1000, '-warm')").unwrap();
+    show(client, "after 1,000 registrations");
+    client.batch_execute("CALL register_ours(500000, '-one')").unwrap();
+    show(client, "after 500,000 more in one transaction");
+    for part in ["first", "second"] {
+        client.batch_execute(&format!("CALL register_ours_committing(250000, '-{part}')")).unwrap();
+        show(client, &format!("after the {part} 250,000 in a transaction each"));
+    }
+}
+
+/// Resident memory that is the process's own, in kB: shared buffers that it has touched are not.
+fn private_memory(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("RssAnon");
+    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+}
+
+fn timed(work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    Duration::as_secs_f64(&start.elapsed())
+}
+
+fn report(what: &str, promise: &str, mut ratios: Vec<f64>) {
+    ratios.sort_by(f64::total_cmp);
+    let (low, median, high) = (ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]);
+    println!("{what:<58} {median:>5.2} ({low:.2} to {high:.2}), promised {promise}");
+}

@@ -1,0 +1,46 @@
+//! Promise: the reference's SQL runs as it stands, and is refused where it says so.
+
+use crate::kit::server;
+
+/// Statements of the ```sql blocks, each with the SQLSTATE that a line `-- ERROR …` before it announces.
+fn statements(page: &str) -> Vec<(Option<String>, String)> {
+    let mut statements = Vec::new();
+    for block in page.split("```sql\n").skip(1) {
+        let (block, _) = block.split_once("```").expect("a block ends");
+        let (mut error, mut statement) = (None, String::new());
+        for line in block.lines() {
+            if let Some(sqlstate) = line.strip_prefix("-- ERROR ") {
+                error = Some(sqlstate.to_owned());
+                continue;
+            }
+            statement.push_str(line);
+            statement.push('\n');
+            if line.ends_with(';') {
+                statements.push((error.take(), std::mem::take(&mut statement)));
+            }
+        }
+        assert!(statement.trim().is_empty(), "a statement without an end: {statement}");
+    }
+    statements
+}
+
+#[test]
+fn the_sql_of_the_reference_runs_as_it_stands() {
+    let page = include_str!("../../doc/customer_db.md");
+    let statements = statements(page);
+    assert!(statements.len() > 20, "the reference has lost its examples");
+    let database = server().empty_database("");
+    let mut client = database.connect();
+    for (error, statement) in statements {
+        let result = client.batch_execute(&statement);
+        let sqlstate = result.err().map(|e| e.code().expect("an answer").code().to_owned());
+        assert_eq!(sqlstate, error, "{statement}");
+    }
+}
+
+#[test]
+fn the_readme_is_short_and_begins_with_the_quick_start() {
+    let readme = include_str!("../../README.md");
+    assert!(readme.lines().count() < 200);
+    assert_eq!(readme.lines().find(|line| line.starts_with("## ")), Some("## Quick start"));
+}

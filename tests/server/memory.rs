@@ -1,0 +1,110 @@
+//! Promise: a session that calls functions all day keeps a flat memory.
+
+use crate::kit::{all, database, id, one, pid, registered};
+use postgres::Client;
+use std::fs;
+use uuid::Uuid;
+
+/// What a session's contexts may grow by after its warm-up: less than 4 bytes a call.
+const ALLOWED: i64 = 64 * 1024;
+/// The same for all its memory, of which the system tells in pages and Rust's share is a part.
+const ALLOWED_IN_ALL: i64 = 1024 * 1024;
+const ROUNDS: usize = 9_000;
+
+fn bytes(client: &mut Client) -> i64 {
+    // PostgreSQL itself keeps the set of changed columns of every UPDATE that fires an AFTER trigger
+    // in AfterTriggerEvents, until the transaction ends: some 24 bytes each.
+    let query = "SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts
+                  WHERE name <> 'AfterTriggerEvents'";
+    // Answering for the first time takes memory of its own.
+    one::<i64>(client, query, &[]);
+    one(client, query, &[])
+}
+
+/// What the system has given to the session alone: RssAnon of /proc.
+fn bytes_in_all(client: &mut Client) -> i64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid(client))).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<i64>().unwrap() * 1024
+}
+
+/// Holds `work` to the promise.
+fn assert_flat(client: &mut Client, work: impl FnOnce(&mut Client)) {
+    let before = (bytes(client), bytes_in_all(client));
+    work(client);
+    let after = (bytes(client), bytes_in_all(client));
+    let told = format!("in contexts and in all: {before:?} bytes before, {after:?} after");
+    eprintln!("{told}");
+    assert!(after.0 - before.0 < ALLOWED && after.1 - before.1 < ALLOWED_IN_ALL, "{told}");
+}
+
+/// Registers one customer, renames another and reads a third, once for each id.
+fn rounds(client: &mut Client, ids: &[Uuid]) {
+    let register = client
+        .prepare("SELECT customers.register_customer('p' || $1::uuid || '@example.com', 'Ann', $2)::text")
+        .unwrap();
+    let update = client
+        .prepare("SELECT customers.update_customer($1, name => 'Bob', status => 'SUSPENDED')::text")
+        .unwrap();
+    let get = client.prepare("SELECT version FROM customers.get_customer($1)").unwrap();
+    for customer in ids {
+        client.execute(&register, &[customer, &id()]).unwrap();
+        client.execute(&update, &[customer]).unwrap();
+        assert_eq!(client.query_one(&get, &[customer]).unwrap().get::<_, i64>(0), 2);
+    }
+}
+
+/// Customers that are there before the measurement.
+fn customers(client: &mut Client) -> Vec<Uuid> {
+    let insert = "INSERT INTO customers.customers (email)
+                  SELECT 'c' || i || '@example.com' FROM generate_series(1, $1::bigint) AS i
+                  RETURNING customer_id";
+    all(client, insert, &[&(ROUNDS as i64)])
+}
+
+fn assert_calls_keep_memory_flat(client: &mut Client, ids: &[Uuid]) {
+    // The warm-up uses up the notifications that a transaction may send one by one.
+    let (warm_up, measured) = ids.split_at(ROUNDS / 4);
+    rounds(client, warm_up);
+    assert_flat(client, |client| rounds(client, measured));
+}
+
+#[test]
+fn calls_in_one_transaction_keep_memory_flat() {
+    let mut client = database().connect();
+    let ids = customers(&mut client);
+    client.batch_execute("BEGIN").unwrap();
+    assert_calls_keep_memory_flat(&mut client, &ids);
+    client.batch_execute("COMMIT").unwrap();
+}
+
+#[test]
+fn calls_in_many_transactions_keep_memory_flat() {
+    let mut client = database().connect();
+    let ids = customers(&mut client);
+    assert_calls_keep_memory_flat(&mut client, &ids);
+}
+
+#[test]
+fn refusals_keep_memory_flat() {
+    let mut client = database().connect();
+    let id = registered(&mut client);
+    let calls = [
+        "SELECT customers.register_customer('not an address')",
+        "SELECT customers.set_status($1, 'closed')",
+        "SELECT customers.patch_customer($1, '{\"password\": \"secret\"}')",
+        "SELECT customers.update_customer($1, expected_version => 7)",
+    ]
+    .map(|call| client.prepare(call).unwrap());
+    let refuse = |client: &mut Client, rounds: usize| {
+        for _ in 0..rounds {
+            for call in &calls {
+                let with_id: &[&(dyn postgres::types::ToSql + Sync)] = &[&id];
+                let params = if call.params().is_empty() { &[] } else { with_id };
+                assert!(client.execute(call, params).is_err());
+            }
+        }
+    };
+    refuse(&mut client, 200);
+    assert_flat(&mut client, |client| refuse(client, 1_000));
+}
