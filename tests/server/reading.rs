@@ -1,6 +1,8 @@
 //! Promise: reads find every customer they should, once, and leave no trace.
 
-use crate::kit::{Customer, Params, assert_refused, call, contents, database, one, register_ann};
+use crate::kit::{
+    Customer, Params, address, assert_refused, call, contents, database, one, register_ann,
+};
 use postgres::{Client, GenericClient};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -72,6 +74,25 @@ fn get_sees_what_its_own_transaction_wrote_and_nobody_else_sees_it() {
     );
     transaction.rollback().unwrap();
     assert_eq!(read(&mut client, "get_customer($1)", &[&ann.id]).unwrap(), [ann]);
+}
+
+/// As a plain SELECT in its place would: what a statement writes is there for the next one.
+#[test]
+fn a_read_sees_what_the_statement_it_stands_in_sees() {
+    let mut client = database().connect();
+    for read in
+        ["get_customer(new.customer_id)", "find_customer(new.email)", "search_customers(new.email)"]
+    {
+        let found: i64 = one(
+            &mut client,
+            &format!(
+                "WITH new AS (INSERT INTO customers.customers (email) VALUES ($1) RETURNING *)
+                 SELECT count(*) FROM new, customers.{read}"
+            ),
+            &[&address()],
+        );
+        assert_eq!(found, 0, "{read}");
+    }
 }
 
 #[test]
