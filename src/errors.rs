@@ -22,6 +22,18 @@ pub enum Refusal {
     Missing(&'static str),
     #[error("page_size must be 1 to {max}", max = crate::queries::MAX_PAGE_SIZE)]
     PageSize,
+    #[error("batch_size must be 1 to {max}", max = crate::feed::read::MAX_BATCH_SIZE)]
+    BatchSize,
+    #[error("the position is not in the feed")]
+    BeyondFeed,
+    #[error("older_than must not be negative")]
+    Age,
+    #[error("the feed can only be read in a READ COMMITTED transaction")]
+    Isolation,
+    #[error("the feed cannot be read on a standby")]
+    Standby,
+    #[error("no such consumer")]
+    NoConsumer,
     #[error("registered_at must be a moment that has passed")]
     RegisteredInFuture,
     #[error("patch must be a JSON object with at least one field")]
@@ -60,13 +72,18 @@ impl Refusal {
             | Self::Status(_)
             | Self::Missing(_)
             | Self::PageSize
+            | Self::BatchSize
+            | Self::BeyondFeed
+            | Self::Age
             | Self::RegisteredInFuture
             | Self::EmptyPatch
             | Self::UnknownField(_)
             | Self::NotText(_)
             | Self::NotClearable(_) => b"22023",
             Self::Closed | Self::Immutable(_) | Self::CustomersStay | Self::EventsStay => b"23514",
-            Self::NoCustomer => b"PT404",
+            Self::Isolation => b"25001",
+            Self::Standby => b"25006",
+            Self::NoCustomer | Self::NoConsumer => b"PT404",
             Self::VersionConflict { .. } => b"PT409",
             Self::NotCustomers { .. } | Self::BrokenRules { .. } | Self::SharedAddresses { .. } => {
                 b"55000"
@@ -114,6 +131,17 @@ impl Refusal {
             Self::Status(_) => "Write the status in capital letters.",
             Self::Missing(_) => "Give a value that is not NULL.",
             Self::PageSize => "Ask for more than one page.",
+            Self::BatchSize => "Read on from the last position of each batch.",
+            Self::BeyondFeed => {
+                "Give 0 or a position that was read here; after a restore or a failover that \
+                 rewound the feed, copy everything again."
+            }
+            Self::Age => "Give an interval like '90 days'.",
+            Self::Isolation => {
+                "Read it in a transaction of its own: an older snapshot misses events."
+            }
+            Self::Standby => "Connect to the primary: commits arrive there in the feed's order.",
+            Self::NoConsumer => "Call subscribe() first.",
             Self::RegisteredInFuture => "Leave it out for a customer who registers now.",
             Self::EmptyPatch => "Give one or more of email, name and status.",
             Self::UnknownField(_) => {

@@ -3,6 +3,7 @@
 
 use crate::customer::{Column, CustomerRow};
 use crate::errors::{OrRefuse, Refusal};
+use crate::feed::prune;
 use crate::rules::status::Status;
 use crate::rules::{email, name};
 use crate::trigger::{Fired, Trigger};
@@ -109,8 +110,8 @@ fn refuse_removal(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     // SAFETY: this is the call at hand.
     let trigger = unsafe { Trigger::from_call(fcinfo) };
     match trigger.table_name().to_bytes() {
-        b"events" => Refusal::EventsStay,
-        _ => Refusal::CustomersStay,
+        b"events" if prune::in_progress() => Fired::after_statement(),
+        b"events" => Refusal::EventsStay.raise(),
+        _ => Refusal::CustomersStay.raise(),
     }
-    .raise()
 }

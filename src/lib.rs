@@ -29,10 +29,11 @@ extension_sql_file!("../sql/owners.sql", name = "owners", requires = ["bootstrap
 extension_sql_file!("../sql/types.sql", name = "types", requires = ["owners"]);
 extension_sql_file!("../sql/commands.sql", name = "commands", requires = ["types"]);
 extension_sql_file!("../sql/queries.sql", name = "queries", requires = ["commands"]);
+extension_sql_file!("../sql/feed.sql", name = "feed", requires = ["queries"]);
 extension_sql_file!(
     "../sql/trigger_functions.sql",
     name = "trigger_functions",
-    requires = ["queries"]
+    requires = ["feed"]
 );
 extension_sql_file!("../sql/lifecycle.sql", name = "lifecycle", requires = ["trigger_functions"]);
 extension_sql_file!("../sql/finalize.sql", name = "finalize", requires = ["lifecycle"], finalize);

@@ -12,6 +12,8 @@ pub enum Rows {
     None,
     /// Those that a reading statement returns, with the caller's snapshot.
     Of(&'static Statement, Vec<Param>),
+    /// Those that it returns with a new snapshot.
+    Latest(&'static Statement, Vec<Param>),
     /// The customer with this id, by the shortest way.
     Customer(Uuid),
 }
@@ -28,18 +30,8 @@ unsafe impl BoxRet for Rows {
             let result = (*call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
             match self {
                 Self::None => {}
-                Self::Of(statement, params) => connected(|_| {
-                    let dest = pg_sys::CreateTuplestoreDestReceiver();
-                    pg_sys::SetTuplestoreDestReceiverParams(
-                        dest,
-                        (*result).setResult,
-                        (*(*result).econtext).ecxt_per_query_memory,
-                        false,
-                        (*result).setDesc,
-                        c"the statement returns other columns than its function".as_ptr(),
-                    );
-                    statement.execute(&params, true, dest);
-                }),
+                Self::Of(statement, params) => stream(statement, &params, true, result),
+                Self::Latest(statement, params) => stream(statement, &params, false, result),
                 Self::Customer(customer_id) => {
                     let customers = Table::open(c"customers", pg_sys::AccessShareLock);
                     customers.find_customer(customer_id, |row| put(result, row));
@@ -49,6 +41,29 @@ unsafe impl BoxRet for Rows {
             fcinfo.return_null()
         }
     }
+}
+
+/// # Safety
+/// The result is a materialized one.
+unsafe fn stream(
+    statement: &Statement,
+    params: &[Param],
+    callers_snapshot: bool,
+    result: *mut pg_sys::ReturnSetInfo,
+) {
+    // SAFETY: the receiver lives in the connection's memory, what it stores in the query's.
+    connected(|_| unsafe {
+        let dest = pg_sys::CreateTuplestoreDestReceiver();
+        pg_sys::SetTuplestoreDestReceiverParams(
+            dest,
+            (*result).setResult,
+            (*(*result).econtext).ecxt_per_query_memory,
+            false,
+            (*result).setDesc,
+            c"the statement returns other columns than its function".as_ptr(),
+        );
+        statement.execute(params, callers_snapshot, dest);
+    })
 }
 
 /// # Safety

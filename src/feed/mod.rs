@@ -1,6 +1,9 @@
 //! The feed: what changed, in an order that readers can trust, and the notifications that say so.
 
+mod consumers;
 mod event;
 mod notify;
+pub mod prune;
+pub mod read;
 pub mod record;
 mod watermark;

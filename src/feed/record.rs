@@ -144,13 +144,13 @@ thread_local! {
 
 /// Has the events that `write` causes recorded with a reason.
 pub fn with_reason<T>(reason: Option<&str>, write: impl FnOnce() -> T) -> T {
-    struct Forget;
-    impl Drop for Forget {
+    // Also when the write is refused; a trigger of the owner's may have called us from within another.
+    struct Restore(Option<String>);
+    impl Drop for Restore {
         fn drop(&mut self) {
-            REASON.set(None);
+            REASON.set(self.0.take());
         }
     }
-    REASON.set(reason.map(str::to_owned));
-    let _forget = Forget;
+    let _restore = Restore(REASON.replace(reason.map(str::to_owned)));
     write()
 }

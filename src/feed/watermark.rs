@@ -25,16 +25,7 @@ pub fn hold(sequence: pg_sys::Oid) {
     if HOLDER.get() == transaction {
         return;
     }
-    let key = last_position(sequence) as u64;
-    let tag = pg_sys::LOCKTAG {
-        // SAFETY: a plain read.
-        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: (key >> 32) as u32,
-        locktag_field3: key as u32,
-        locktag_field4: LOCK_CLASS,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_USERLOCK as u8,
-        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-    };
+    let tag = tag_of(last_position(sequence));
     // SAFETY: owned by the transaction and not by a savepoint, whose rollback would release it while
     // what follows goes on drawing positions. Should LockAcquire raise, the abort sets the owner anew.
     unsafe {
@@ -46,9 +37,62 @@ pub fn hold(sequence: pg_sys::Oid) {
     HOLDER.set(transaction);
 }
 
+/// How far the feed goes.
+pub struct Watermark {
+    /// The last position drawn, by any transaction.
+    pub last: i64,
+    /// Up to here a snapshot that is newer than this sees every event there will ever be.
+    pub complete_to: i64,
+}
+
+pub fn read(sequence: pg_sys::Oid) -> Watermark {
+    // The order is the proof: first the sequence, then the locks, and the snapshot after both.
+    let last = last_position(sequence);
+    let complete_to = lowest_key().map_or(last, |key| last.min(key));
+    Watermark { last, complete_to }
+}
+
+/// The lowest key that a transaction holds in this database.
+fn lowest_key() -> Option<i64> {
+    // SAFETY: PostgreSQL returns its list of locks as a copy of ours.
+    let locks = unsafe {
+        let data = &*pg_sys::GetLockStatusData();
+        std::slice::from_raw_parts(data.locks, data.nelements as usize)
+    };
+    locks
+        .iter()
+        .filter(|lock| lock.holdMask != 0 && is_ours(&lock.locktag))
+        .map(|lock| key_of(&lock.locktag))
+        .min()
+}
+
+fn tag_of(key: i64) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
+        // SAFETY: a plain read.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: (key >> 32) as u32,
+        locktag_field3: key as u32,
+        locktag_field4: LOCK_CLASS,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_USERLOCK as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    }
+}
+
+fn is_ours(tag: &pg_sys::LOCKTAG) -> bool {
+    let ours = tag_of(0);
+    tag.locktag_type == ours.locktag_type
+        && tag.locktag_lockmethodid == ours.locktag_lockmethodid
+        && tag.locktag_field1 == ours.locktag_field1
+        && tag.locktag_field4 == ours.locktag_field4
+}
+
+fn key_of(tag: &pg_sys::LOCKTAG) -> i64 {
+    i64::from(tag.locktag_field2) << 32 | i64::from(tag.locktag_field3)
+}
+
 /// The last position drawn, by any transaction; 0 before the first. Asked as the sequence's owner, for
 /// who may write customers need not be allowed to look into the feed.
-fn last_position(sequence: pg_sys::Oid) -> i64 {
+pub fn last_position(sequence: pg_sys::Oid) -> i64 {
     let (mut user, mut context) = (pg_sys::InvalidOid, 0);
     // SAFETY: the function takes a relation's OID and raises where that is no sequence; should it raise,
     // the abort restores user and context.

@@ -1,0 +1,73 @@
+//! Named readers of the feed, whose place is kept in the database.
+
+use super::read::{events_past, mark};
+use super::watermark;
+use crate::errors::{OrRefuse, Refusal};
+use crate::rows::Rows;
+use crate::statement::{Param, Statement, connected};
+use crate::table::relation_oid;
+use pgrx::IntoDatum;
+use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID};
+use pgrx::prelude::*;
+
+#[pg_extern(sql = false)]
+fn subscribe(consumer: Option<&str>, after: Option<i64>) {
+    static SUBSCRIBE: Statement = Statement::new(
+        c"INSERT INTO customers.consumers (consumer, position) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        &[TEXTOID, INT8OID],
+    );
+    let consumer = named(consumer).or_refuse();
+    let after = in_feed("after", after).or_refuse();
+    connected(|_| SUBSCRIBE.run(&[consumer.into_datum(), after.into_datum()], |_| {}));
+}
+
+#[pg_extern(sql = false)]
+fn unsubscribe(consumer: Option<&str>) {
+    static UNSUBSCRIBE: Statement =
+        Statement::new(c"DELETE FROM customers.consumers WHERE consumer = $1", &[TEXTOID]);
+    let consumer = named(consumer).or_refuse();
+    connected(|_| UNSUBSCRIBE.run(&[consumer.into_datum()], |_| {}));
+}
+
+#[pg_extern(sql = false)]
+fn fetch_events(consumer: Option<&str>, batch_size: Option<i32>) -> Rows {
+    static PLACE: Statement = Statement::new(
+        c"SELECT position FROM customers.consumers WHERE consumer = $1 FOR UPDATE",
+        &[TEXTOID],
+    );
+    // First, because nothing can be locked on a standby.
+    mark().or_refuse();
+    let place = position(&PLACE, &[consumer.into_datum()]).ok_or(Refusal::NoConsumer).or_refuse();
+    events_past(place, batch_size).or_refuse()
+}
+
+#[pg_extern(sql = false)]
+fn acknowledge(consumer: Option<&str>, position: Option<i64>) {
+    static ACKNOWLEDGE: Statement = Statement::new(
+        c"UPDATE customers.consumers
+             SET position = greatest(position, $2), acknowledged_at = now()
+           WHERE consumer = $1
+           RETURNING position",
+        &[TEXTOID, INT8OID],
+    );
+    let upto = in_feed("position", position).or_refuse();
+    self::position(&ACKNOWLEDGE, &[consumer.into_datum(), upto.into_datum()])
+        .ok_or(Refusal::NoConsumer)
+        .or_refuse();
+}
+
+fn position(statement: &Statement, params: &[Param]) -> Option<i64> {
+    let mut position = None;
+    connected(|_| statement.run(params, |row| position = row.get(1)));
+    position
+}
+
+fn named(consumer: Option<&str>) -> Result<&str, Refusal> {
+    consumer.filter(|name| !name.is_empty()).ok_or(Refusal::Missing("consumer"))
+}
+
+fn in_feed(argument: &'static str, position: Option<i64>) -> Result<i64, Refusal> {
+    let position = position.ok_or(Refusal::Missing(argument))?;
+    let last = watermark::last_position(relation_oid(c"events_position_seq"));
+    if (0..=last).contains(&position) { Ok(position) } else { Err(Refusal::BeyondFeed) }
+}

@@ -1,0 +1,249 @@
+//! Promise: no interleaving of two writers and a reader makes the reader miss an event or see one twice.
+//!
+//! A model of src/feed/watermark.rs, searched exhaustively. What is atomic here is atomic there: reading or
+//! drawing from the sequence, taking or releasing a lock, listing the locks, taking a snapshot, becoming
+//! visible. doc/watermark.md argues the same in words.
+
+use std::collections::{BTreeSet, HashSet};
+
+/// A way to get it wrong. Each must be caught, or the model proves nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mutation {
+    None,
+    /// The first position is drawn before the lock is taken.
+    LockAfterDraw,
+    /// The lock belongs to the savepoint and goes with its rollback.
+    LockOwnedBySavepoint,
+    /// The lock is let go before the commit is visible.
+    ReleaseBeforeVisible,
+    /// The reader lists the locks before it asks the sequence.
+    LocksBeforeSequence,
+    /// The reader's snapshot is older than its mark.
+    SnapshotFirst,
+    /// The reader does not look at the locks: a plain cursor.
+    NoMark,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Step {
+    ReadKey,
+    TakeLock,
+    DrawFirst,
+    EndSavepoint,
+    DrawSecond,
+    BecomeVisible,
+    ReleaseLock,
+    Done,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Writer {
+    program: Vec<Step>,
+    at: usize,
+    key: u8,
+    lock: Option<u8>,
+    drawn: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+struct Reader {
+    step: usize,
+    rounds: u8,
+    sequence: u8,
+    lowest_key: Option<u8>,
+    snapshot: BTreeSet<u8>,
+    position: u8,
+    seen: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct World {
+    sequence: u8,
+    visible: BTreeSet<u8>,
+    writers: [Writer; 2],
+    reader: Reader,
+}
+
+fn program(mutation: Mutation) -> Vec<Step> {
+    use Step::*;
+    match mutation {
+        Mutation::LockAfterDraw => {
+            vec![
+                DrawFirst,
+                ReadKey,
+                TakeLock,
+                EndSavepoint,
+                DrawSecond,
+                BecomeVisible,
+                ReleaseLock,
+                Done,
+            ]
+        }
+        Mutation::ReleaseBeforeVisible => {
+            vec![
+                ReadKey,
+                TakeLock,
+                DrawFirst,
+                EndSavepoint,
+                DrawSecond,
+                ReleaseLock,
+                BecomeVisible,
+                Done,
+            ]
+        }
+        _ => {
+            vec![
+                ReadKey,
+                TakeLock,
+                DrawFirst,
+                EndSavepoint,
+                DrawSecond,
+                BecomeVisible,
+                ReleaseLock,
+                Done,
+            ]
+        }
+    }
+}
+
+impl World {
+    fn new(mutation: Mutation) -> Self {
+        let writer =
+            Writer { program: program(mutation), at: 0, key: 0, lock: None, drawn: Vec::new() };
+        Self {
+            sequence: 0,
+            visible: BTreeSet::new(),
+            writers: [writer.clone(), writer],
+            reader: Reader::default(),
+        }
+    }
+
+    /// Every world that one step of this writer leads to.
+    fn write(&self, who: usize, mutation: Mutation) -> Vec<World> {
+        let mut next = self.clone();
+        let writer = &mut next.writers[who];
+        let step = writer.program[writer.at];
+        writer.at += 1;
+        match step {
+            Step::Done => return Vec::new(),
+            Step::ReadKey => writer.key = next.sequence,
+            Step::TakeLock => writer.lock = Some(writer.key),
+            Step::DrawFirst | Step::DrawSecond => {
+                next.sequence += 1;
+                writer.drawn.push(next.sequence);
+            }
+            Step::EndSavepoint => {
+                let mut rolled_back = next.clone();
+                let writer = &mut rolled_back.writers[who];
+                writer.drawn.clear();
+                if mutation == Mutation::LockOwnedBySavepoint {
+                    writer.lock = None;
+                }
+                return vec![next, rolled_back];
+            }
+            Step::BecomeVisible => {
+                let mut aborted = next.clone();
+                aborted.writers[who].drawn.clear();
+                let drawn = std::mem::take(&mut next.writers[who].drawn);
+                next.visible.extend(drawn);
+                return vec![next, aborted];
+            }
+            Step::ReleaseLock => writer.lock = None,
+        }
+        vec![next]
+    }
+
+    /// The reader's next step: sequence, locks, snapshot, and what it then reads.
+    fn read(&self, mutation: Mutation) -> World {
+        let order: [fn(&mut World); 3] = match mutation {
+            Mutation::LocksBeforeSequence => [Self::list_locks, Self::ask_sequence, Self::snapshot],
+            Mutation::SnapshotFirst => [Self::snapshot, Self::ask_sequence, Self::list_locks],
+            _ => [Self::ask_sequence, Self::list_locks, Self::snapshot],
+        };
+        let mut next = self.clone();
+        order[next.reader.step](&mut next);
+        next.reader.step += 1;
+        if next.reader.step == order.len() {
+            next.reader.take(mutation);
+        }
+        next
+    }
+
+    fn ask_sequence(&mut self) {
+        self.reader.sequence = self.sequence;
+    }
+
+    fn list_locks(&mut self) {
+        self.reader.lowest_key = self.writers.iter().filter_map(|writer| writer.lock).min();
+    }
+
+    fn snapshot(&mut self) {
+        self.reader.snapshot = self.visible.clone();
+    }
+
+    /// Nothing that is visible lies behind the reader unseen, and nothing was seen twice.
+    fn is_right(&self) -> bool {
+        let seen: BTreeSet<u8> = self.reader.seen.iter().copied().collect();
+        let behind = self.visible.iter().filter(|position| **position <= self.reader.position);
+        seen.len() == self.reader.seen.len() && behind.into_iter().all(|event| seen.contains(event))
+    }
+}
+
+impl Reader {
+    fn take(&mut self, mutation: Mutation) {
+        let mark = match mutation {
+            Mutation::NoMark => u8::MAX,
+            _ => self.lowest_key.map_or(self.sequence, |key| key.min(self.sequence)),
+        };
+        let batch: Vec<u8> =
+            self.snapshot.iter().copied().filter(|p| *p > self.position && *p <= mark).collect();
+        self.position = batch.last().copied().unwrap_or(self.position);
+        *self = Self {
+            rounds: self.rounds + 1,
+            position: self.position,
+            seen: [std::mem::take(&mut self.seen), batch].concat(),
+            ..Self::default()
+        };
+    }
+}
+
+/// Searches every interleaving; the number of worlds, or None where one of them is wrong.
+fn search(mutation: Mutation) -> Option<usize> {
+    const ROUNDS: u8 = 3;
+    let mut known = HashSet::new();
+    let mut open = vec![World::new(mutation)];
+    while let Some(world) = open.pop() {
+        if !world.is_right() {
+            return None;
+        }
+        if !known.insert(world.clone()) {
+            continue;
+        }
+        open.extend((0..2).flat_map(|who| world.write(who, mutation)));
+        if world.reader.rounds < ROUNDS {
+            open.push(world.read(mutation));
+        }
+    }
+    Some(known.len())
+}
+
+#[test]
+fn no_interleaving_makes_the_reader_miss_an_event_or_see_one_twice() {
+    let worlds = search(Mutation::None).expect("the watermark is right");
+    println!("{worlds} worlds");
+    assert!(worlds > 10_000, "the search saw only {worlds} worlds");
+}
+
+#[test]
+fn every_way_to_get_it_wrong_is_caught() {
+    for mutation in [
+        Mutation::LockAfterDraw,
+        Mutation::LockOwnedBySavepoint,
+        Mutation::ReleaseBeforeVisible,
+        Mutation::LocksBeforeSequence,
+        Mutation::SnapshotFirst,
+        Mutation::NoMark,
+    ] {
+        assert_eq!(search(mutation), None, "{mutation:?} went unnoticed");
+    }
+}
