@@ -1,16 +1,16 @@
 //! The writes that applications call. Each is one statement on customers.customers; the rules and the
 //! events come from its triggers.
 
-use crate::errors::{OrRefuse, Refusal, without_row_values};
+use crate::errors::{OrRefuse, Refusal, without_values};
 use crate::feed::record::with_reason;
+use crate::jsonb::{Jsonb, Value};
 use crate::profile::{Profile, profile_columns};
 use crate::random::random_uuid;
 use crate::rules::{email, name};
 use crate::statement::{Param, Statement, connected, sql};
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, TEXTOID, UUIDOID};
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, JsonB, Uuid};
-use serde_json::Value;
+use pgrx::{IntoDatum, Uuid};
 
 #[pg_extern(sql = false)]
 fn register_customer(
@@ -79,11 +79,11 @@ fn update_customer(
 #[pg_extern(sql = false)]
 fn patch_customer(
     customer_id: Option<Uuid>,
-    patch: Option<JsonB>,
+    patch: Option<Jsonb>,
     expected_version: Option<i64>,
 ) -> Profile {
     let patch = patch.ok_or(Refusal::Missing("patch")).or_refuse();
-    let change_by_patch = Change::from_patch(&patch.0).or_refuse();
+    let change_by_patch = Change::from_patch(&patch).or_refuse();
     change(customer_id, change_by_patch, expected_version).or_refuse()
 }
 
@@ -110,27 +110,24 @@ struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    fn from_patch(patch: &'a Value) -> Result<Self, Refusal> {
-        let fields = patch.as_object().filter(|fields| !fields.is_empty());
+    fn from_patch(patch: &'a Jsonb) -> Result<Self, Refusal> {
+        let fields = patch.fields().filter(|fields| !fields.is_empty());
         let mut change = Self::default();
         for (field, value) in fields.ok_or(Refusal::EmptyPatch)? {
-            match field.as_str() {
-                "email" => change.email = Some(text("email", value)?),
-                "name" if value.is_null() => change.name = Some(None),
-                "name" => change.name = Some(Some(text("name", value)?)),
-                "status" => change.status = Some(text("status", value)?),
+            match (field, value) {
+                ("email", Value::Text(email)) => change.email = Some(email),
+                ("name", Value::Text(name)) => change.name = Some(Some(name)),
+                ("name", Value::Null) => change.name = Some(None),
+                ("status", Value::Text(status)) => change.status = Some(status),
+                ("email", Value::Null) => return Err(Refusal::NotClearable("email")),
+                ("status", Value::Null) => return Err(Refusal::NotClearable("status")),
+                ("email", _) => return Err(Refusal::NotText("email")),
+                ("name", _) => return Err(Refusal::NotText("name")),
+                ("status", _) => return Err(Refusal::NotText("status")),
                 _ => return Err(Refusal::UnknownField(presentable(field))),
             }
         }
         Ok(change)
-    }
-}
-
-fn text<'a>(field: &'static str, value: &'a Value) -> Result<&'a str, Refusal> {
-    match value {
-        Value::String(text) => Ok(text),
-        Value::Null => Err(Refusal::NotClearable(field)),
-        _ => Err(Refusal::NotText(field)),
     }
 }
 
@@ -185,7 +182,7 @@ fn current_version(customer_id: Uuid) -> Option<i64> {
 }
 
 fn write(statement: &Statement, params: &[Param]) -> Option<Profile> {
-    without_row_values(|| {
+    without_values(|| {
         connected(|context| {
             let mut profile = None;
             statement.run(params, |row| profile = Some(Profile::from_row(row, context)));

@@ -1,5 +1,6 @@
 //! A row of customers.customers, as triggers and look-ups see it.
 
+use crate::errors::Refusal;
 use pgrx::{FromDatum, IntoDatum, Uuid, pg_sys};
 use std::ffi::CStr;
 
@@ -51,7 +52,10 @@ impl Layout {
         Self(COLUMNS.map(|column| {
             // SAFETY: promised by the caller.
             let number = unsafe { pg_sys::SPI_fnumber((*table).rd_att, column.name().as_ptr()) };
-            assert!(number > 0, "customers.customers lacks the column {:?}", column.name());
+            if number <= 0 {
+                let missing = column.name().to_string_lossy().into_owned();
+                Refusal::NotCustomers { missing }.raise();
+            }
             number
         }))
     }

@@ -278,18 +278,18 @@ const UNIQUE_VIOLATION: c_int = make_sqlstate(b"23505");
 /// ERRCODE_TO_CATEGORY of elog.h: the first two characters.
 const CLASS_MASK: c_int = (1 << 12) - 1;
 
-/// Runs a write. A constraint of PostgreSQL's that refuses it keeps its SQLSTATE and its names, and
-/// loses the row that it would print.
-pub fn without_row_values<T>(write: impl FnOnce() -> T) -> T {
+/// Runs a write. An error of PostgreSQL's that ends it keeps its SQLSTATE and its names, and loses the row
+/// and the parameters that it would print.
+pub fn without_values<T>(write: impl FnOnce() -> T) -> T {
     PgTryBuilder::new(AssertUnwindSafe(write))
         .catch_others(|cause| match cause {
-            CaughtError::PostgresError(_) => rethrow_without_row_values(),
+            CaughtError::PostgresError(_) => rethrow_without_values(),
             other => other.rethrow(),
         })
         .execute()
 }
 
-fn rethrow_without_row_values() -> ! {
+fn rethrow_without_values() -> ! {
     // SAFETY: called from a catch handler, where PostgreSQL's error stack still holds the error and
     // CurrentMemoryContext is the caller's, as CopyErrorData wants. The copy is ours to change; the
     // strings put into it are static; ReThrowError copies them all.
@@ -300,7 +300,6 @@ fn rethrow_without_row_values() -> ! {
         if !ours && error.sqlerrcode & CLASS_MASK == CLASS_OF_INTEGRITY {
             error.detail = std::ptr::null_mut();
             error.detail_log = std::ptr::null_mut();
-            error.context = std::ptr::null_mut();
             if error.sqlerrcode == UNIQUE_VIOLATION {
                 let (message, hint) = match (text(error.schema_name), text(error.constraint_name)) {
                     (b"customers", b"customers_email_key") => (
@@ -317,8 +316,10 @@ fn rethrow_without_row_values() -> ! {
                 error.hint = hint.as_ptr().cast_mut();
             }
         }
+        // The one may hold the call's literals, the other its parameters.
         error.hide_stmt = true;
         error.hide_ctx = true;
+        error.context = std::ptr::null_mut();
         pg_sys::ReThrowError(error);
     }
     // The bindings of PostgreSQL 18 do not say that it never returns; those of 15 to 17 do.

@@ -9,6 +9,7 @@ mod customer;
 mod errors;
 mod feed;
 mod guard;
+mod jsonb;
 mod lifecycle;
 mod profile;
 mod queries;
@@ -40,6 +41,8 @@ extension_sql_file!("../sql/finalize.sql", name = "finalize", requires = ["lifec
 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    // A panic is a bug, and reported by its message alone: pgrx's own hook would add a backtrace.
+    std::panic::set_hook(Box::new(|_| {}));
     settings::define();
 }
 

@@ -1,6 +1,7 @@
 //! One event: what it says, and how its parts are made.
 
 use crate::customer::{Column, CustomerRow};
+use crate::jsonb;
 use pgrx::{Uuid, pg_sys};
 use std::ffi::CStr;
 
@@ -72,33 +73,8 @@ impl Changed {
 
     /// The new values as a jsonb object, in the memory context at hand.
     pub fn to_jsonb(self, new: &CustomerRow) -> pg_sys::Datum {
-        use pg_sys::JsonbIteratorToken::{WJB_BEGIN_OBJECT, WJB_END_OBJECT, WJB_KEY, WJB_VALUE};
-        let mut state = std::ptr::null_mut();
-        let mut push = |token, value: *mut pg_sys::JsonbValue| {
-            // SAFETY: keys and values come in turn, between begin and end; the strings they point to
-            // outlive the object, which JsonbValueToJsonb copies.
-            unsafe { pg_sys::pushJsonbValue(&mut state, token, value) }
-        };
-        push(WJB_BEGIN_OBJECT, std::ptr::null_mut());
-        for (column, field) in self.columns() {
-            push(WJB_KEY, &mut jsonb_string(field));
-            push(WJB_VALUE, &mut new.text(column).map_or_else(jsonb_null, jsonb_string));
-        }
-        let object = push(WJB_END_OBJECT, std::ptr::null_mut());
-        // SAFETY: the end of the outermost object gives the whole.
-        unsafe { pg_sys::JsonbValueToJsonb(object).into() }
+        jsonb::object(self.columns().map(|(column, field)| (field, new.text(column))))
     }
-}
-
-fn jsonb_null() -> pg_sys::JsonbValue {
-    pg_sys::JsonbValue { type_: pg_sys::jbvType::jbvNull, ..Default::default() }
-}
-
-fn jsonb_string(text: &str) -> pg_sys::JsonbValue {
-    let mut value = pg_sys::JsonbValue { type_: pg_sys::jbvType::jbvString, ..Default::default() };
-    value.val.string.len = text.len() as i32;
-    value.val.string.val = text.as_ptr().cast_mut().cast();
-    value
 }
 
 /// The login role of the session.

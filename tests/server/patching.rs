@@ -185,7 +185,6 @@ fn a_value_that_is_no_text_is_refused() {
 
 /// jsonb holds more than serde_json takes by default: numbers beyond a double, and deep nesting.
 #[test]
-#[ignore = "bug: serde_json cannot parse what jsonb holds, XX000"]
 fn a_value_beyond_what_other_json_libraries_take_is_refused_like_any_other() {
     let mut client = database().connect();
     let ann = register_ann(&mut client);

@@ -657,7 +657,6 @@ fn an_address_that_two_sessions_race_for_is_refused_without_being_told() {
 
 /// An error that is not ours may have a CONTEXT with the parameters: not in the log, not to the client.
 #[test]
-#[ignore = "bug: the CONTEXT that goes to the client holds the parameters"]
 fn a_write_that_gives_up_waiting_tells_nothing() {
     let server = talkative();
     let database = server.database();
@@ -679,7 +678,6 @@ fn a_write_that_gives_up_waiting_tells_nothing() {
 
 /// jsonb holds numbers and nesting that serde_json does not take.
 #[test]
-#[ignore = "bug: serde_json cannot parse what jsonb holds, XX000 with STATEMENT"]
 fn a_patch_that_cannot_be_read_tells_nothing() {
     let server = talkative();
     let mut client = server.database().connect();
@@ -695,7 +693,6 @@ fn a_patch_that_cannot_be_read_tells_nothing() {
 
 /// A table that its owner has broken is an error, but no reason to tell what was to be written.
 #[test]
-#[ignore = "bug: a panic under RUST_BACKTRACE=1 puts its backtrace into DETAIL"]
 fn a_broken_table_tells_nothing() {
     let server = talkative();
     let mut client = server.database().connect();

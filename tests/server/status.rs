@@ -187,7 +187,6 @@ fn the_reason_does_not_pass_to_the_next_statement() {
 
 /// A trigger of the database's owner that moves another account along: each keeps its own reason.
 #[test]
-#[ignore = "bug: the inner command forgets the outer one's reason"]
 fn the_reason_survives_a_command_inside_the_command() {
     let mut client = database().connect();
     let (ann, bea) = (register_ann(&mut client).id, register_ann(&mut client).id);

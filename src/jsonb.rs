@@ -1,0 +1,110 @@
+//! jsonb, read and made in place: as text it would take longer, and hold numbers that other libraries
+//! cannot read.
+
+use pg_sys::JsonbIteratorToken::{WJB_BEGIN_OBJECT, WJB_END_OBJECT, WJB_KEY, WJB_VALUE};
+use pgrx::callconv::{Arg, ArgAbi};
+use pgrx::nullable::Nullable;
+use pgrx::{FromDatum, impl_sql_translatable, pg_sys};
+
+/// A jsonb argument.
+pub struct Jsonb(*mut pg_sys::Jsonb);
+
+impl_sql_translatable!(Jsonb, "jsonb");
+
+impl FromDatum for Jsonb {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        _type: pg_sys::Oid,
+    ) -> Option<Self> {
+        // SAFETY: promised by the caller; what is detoasted lives as long as the call.
+        (!is_null).then(|| Self(unsafe { pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast() }))
+    }
+}
+
+// SAFETY: the argument is declared as jsonb.
+unsafe impl<'fcx> ArgAbi<'fcx> for Jsonb {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        unsafe { arg.unbox_arg_using_from_datum() }.expect("the argument is not NULL")
+    }
+
+    unsafe fn unbox_nullable_arg(arg: Arg<'_, 'fcx>) -> Nullable<Self> {
+        unsafe { arg.unbox_arg_using_from_datum().into() }
+    }
+}
+
+/// What a field holds, as far as anybody here wants to know.
+pub enum Value<'a> {
+    Null,
+    Text(&'a str),
+    Other,
+}
+
+impl Jsonb {
+    /// The fields of an object, each once; None where it is none.
+    pub fn fields(&self) -> Option<Vec<(&str, Value<'_>)>> {
+        let mut fields = Vec::new();
+        let mut value = pg_sys::JsonbValue::default();
+        // SAFETY: the iterator walks the argument, which outlives it; nested values are skipped, so keys
+        // and values come in turn until the object ends.
+        unsafe {
+            let mut iterator = pg_sys::JsonbIteratorInit(&raw mut (*self.0).root);
+            if pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) != WJB_BEGIN_OBJECT {
+                return None;
+            }
+            while pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) == WJB_KEY {
+                let key = text(&value);
+                pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
+                let value = match value.type_ {
+                    pg_sys::jbvType::jbvNull => Value::Null,
+                    pg_sys::jbvType::jbvString => Value::Text(text(&value)),
+                    _ => Value::Other,
+                };
+                fields.push((key, value));
+            }
+        }
+        Some(fields)
+    }
+}
+
+/// # Safety
+/// The value is a string inside a jsonb that outlives its use.
+unsafe fn text<'a>(value: &pg_sys::JsonbValue) -> &'a str {
+    // SAFETY: promised by the caller; text in a database whose encoding is UTF8 is UTF-8.
+    unsafe {
+        let string = value.val.string;
+        std::str::from_utf8_unchecked(std::slice::from_raw_parts(
+            string.val.cast(),
+            string.len as usize,
+        ))
+    }
+}
+
+/// An object of texts and nulls, in the memory context at hand.
+pub fn object<'a>(fields: impl Iterator<Item = (&'static str, Option<&'a str>)>) -> pg_sys::Datum {
+    let mut state = std::ptr::null_mut();
+    let mut push = |token, value: *mut pg_sys::JsonbValue| {
+        // SAFETY: keys and values come in turn, between begin and end; the strings they point to outlive
+        // the object, which JsonbValueToJsonb copies.
+        unsafe { pg_sys::pushJsonbValue(&mut state, token, value) }
+    };
+    push(WJB_BEGIN_OBJECT, std::ptr::null_mut());
+    for (key, value) in fields {
+        push(WJB_KEY, &mut string(key));
+        push(WJB_VALUE, &mut value.map_or_else(null, string));
+    }
+    let object = push(WJB_END_OBJECT, std::ptr::null_mut());
+    // SAFETY: the end of the outermost object gives the whole.
+    unsafe { pg_sys::JsonbValueToJsonb(object).into() }
+}
+
+fn null() -> pg_sys::JsonbValue {
+    pg_sys::JsonbValue { type_: pg_sys::jbvType::jbvNull, ..Default::default() }
+}
+
+fn string(text: &str) -> pg_sys::JsonbValue {
+    let mut value = pg_sys::JsonbValue { type_: pg_sys::jbvType::jbvString, ..Default::default() };
+    value.val.string.len = text.len() as i32;
+    value.val.string.val = text.as_ptr().cast_mut().cast();
+    value
+}
