@@ -41,6 +41,8 @@ fn its_members_are_its_functions_and_one_type() {
             AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'customer_db')",
         &[],
     );
+    // From PostgreSQL 17 on an array type is a member like its element.
+    members.retain(|member| member != "type customers.profile[]");
     let mut wanted: Vec<String> = all(
         &mut client,
         "SELECT pg_describe_object('pg_proc'::regclass, oid, 0) FROM pg_proc
