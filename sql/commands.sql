@@ -35,3 +35,13 @@ COMMENT ON FUNCTION set_status(uuid, text, text, bigint) IS
 'Moves the account to a status and returns the customer; the status it already has is a success that records nothing.
 customer_id: whom; status: ACTIVE, SUSPENDED or CLOSED; reason: kept in the history; expected_version: refuse unless this is the current version.
 Refuses with 22023 (unknown status), 23514 (the account is closed), PT404 (no such customer), PT409 (another version).';
+
+CREATE FUNCTION import_customers(customers jsonb)
+    RETURNS TABLE (ordinal int, customer_id uuid, outcome text, sqlstate text, message text)
+    LANGUAGE c VOLATILE ROWS 1000 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'import_customers_wrapper';
+COMMENT ON FUNCTION import_customers(jsonb) IS
+'Registers many customers with one statement; answers one row for each, and bad ones do not stop the good ones.
+customers: an array of objects with email and, where known, name, customerId, status and registeredAt (RFC 3339).
+outcome: registered; exists (this address, with this id where one was given, was there); refused, with sqlstate and message.
+Refuses with 22023 (not an array).';

@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS customers.events (
     changes     jsonb       NOT NULL,
     recorded_by text        NOT NULL,
     actor       text,
-    reason      text
+    reason      text,
+    announce    boolean
 );
 CREATE INDEX IF NOT EXISTS idx_events_customer ON customers.events (customer_id, version);
 
@@ -45,6 +46,7 @@ COMMENT ON COLUMN customers.events.changes IS 'The new values of the fields that
 COMMENT ON COLUMN customers.events.recorded_by IS 'The login role of the session (session_user)';
 COMMENT ON COLUMN customers.events.actor IS 'On whose behalf, as the application said in customer_db.actor';
 COMMENT ON COLUMN customers.events.reason IS 'Why, where a reason was given';
+COMMENT ON COLUMN customers.events.announce IS 'What the notification worker sends: true a notification of this event, false one that stands for it and what follows in its transaction, NULL nothing';
 
 CREATE TABLE IF NOT EXISTS customers.consumers (
     consumer        text        PRIMARY KEY,

@@ -124,19 +124,11 @@ impl<'a> Change<'a> {
                 ("email", _) => return Err(Refusal::NotText("email")),
                 ("name", _) => return Err(Refusal::NotText("name")),
                 ("status", _) => return Err(Refusal::NotText("status")),
-                _ => return Err(Refusal::UnknownField(presentable(field))),
+                _ => return Err(Refusal::unknown_field(field)),
             }
         }
         Ok(change)
     }
-}
-
-/// The field's name for an error message, unless it could be somebody's name or address.
-fn presentable(field: &str) -> Option<String> {
-    let like_an_identifier = field.len() <= 32
-        && field.starts_with(|c: char| c.is_ascii_lowercase())
-        && field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    like_an_identifier.then(|| field.to_owned())
 }
 
 fn change(

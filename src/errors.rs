@@ -36,11 +36,23 @@ pub enum Refusal {
     NoConsumer,
     #[error("registered_at must be a moment that has passed")]
     RegisteredInFuture,
+    #[error("the e-mail address is already registered")]
+    EmailTaken,
+    #[error("the customer_id belongs to another customer")]
+    IdTaken,
+    #[error("customers must be a JSON array")]
+    NotAnArray,
+    #[error("a customer must be a JSON object")]
+    NotAnObject,
+    #[error("customerId is not a UUID")]
+    NotAUuid,
+    #[error("registeredAt is not a moment")]
+    NotAMoment,
     #[error("patch must be a JSON object with at least one field")]
     EmptyPatch,
-    #[error("{} is not part of a customer profile", .0.as_deref().unwrap_or("a field of the patch"))]
+    #[error("{} is not part of a customer profile", .0.as_deref().unwrap_or("a field that was given"))]
     UnknownField(Option<String>),
-    #[error("{0} in the patch must be text")]
+    #[error("{0} must be JSON text")]
     NotText(&'static str),
     #[error("{0} cannot be cleared")]
     NotClearable(&'static str),
@@ -65,7 +77,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    fn sqlstate(&self) -> &'static [u8; 5] {
+    /// Names the field, unless it could be somebody's name or address.
+    pub fn unknown_field(field: &str) -> Self {
+        let like_an_identifier = field.len() <= 32
+            && field.starts_with(|c: char| c.is_ascii_lowercase())
+            && field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        Self::UnknownField(like_an_identifier.then(|| field.to_owned()))
+    }
+
+    pub fn sqlstate(&self) -> &'static str {
         match self {
             Self::Email(_)
             | Self::Name(_)
@@ -76,17 +96,22 @@ impl Refusal {
             | Self::BeyondFeed
             | Self::Age
             | Self::RegisteredInFuture
+            | Self::NotAnArray
+            | Self::NotAnObject
+            | Self::NotAUuid
+            | Self::NotAMoment
             | Self::EmptyPatch
             | Self::UnknownField(_)
             | Self::NotText(_)
-            | Self::NotClearable(_) => b"22023",
-            Self::Closed | Self::Immutable(_) | Self::CustomersStay | Self::EventsStay => b"23514",
-            Self::Isolation => b"25001",
-            Self::Standby => b"25006",
-            Self::NoCustomer | Self::NoConsumer => b"PT404",
-            Self::VersionConflict { .. } => b"PT409",
+            | Self::NotClearable(_) => "22023",
+            Self::Closed | Self::Immutable(_) | Self::CustomersStay | Self::EventsStay => "23514",
+            Self::EmailTaken | Self::IdTaken => "23505",
+            Self::Isolation => "25001",
+            Self::Standby => "25006",
+            Self::NoCustomer | Self::NoConsumer => "PT404",
+            Self::VersionConflict { .. } => "PT409",
             Self::NotCustomers { .. } | Self::BrokenRules { .. } | Self::SharedAddresses { .. } => {
-                b"55000"
+                "55000"
             }
         }
     }
@@ -143,6 +168,14 @@ impl Refusal {
             Self::Standby => "Connect to the primary: commits arrive there in the feed's order.",
             Self::NoConsumer => "Call subscribe() first.",
             Self::RegisteredInFuture => "Leave it out for a customer who registers now.",
+            Self::EmailTaken => "Find its customer with find_customer(), or give another address.",
+            Self::IdTaken => {
+                "Leave customer_id out, or retry with the e-mail and name it was registered with."
+            }
+            Self::NotAnArray => "Give an array of objects, one for each customer.",
+            Self::NotAnObject => "Give an object with email and what else is known.",
+            Self::NotAUuid => "Give a UUID like 0b5e58a5-3c39-4f4c-9d49-0f0d8a0a1c11.",
+            Self::NotAMoment => "Give date, time and offset, like 2020-02-02T20:20:02Z.",
             Self::EmptyPatch => "Give one or more of email, name and status.",
             Self::UnknownField(_) => {
                 "A patch changes email, name and status; passwords belong to the identity provider."
@@ -215,7 +248,7 @@ fn c_string(text: impl Into<Vec<u8>>) -> CString {
 }
 
 fn report(
-    sqlstate: &[u8; 5],
+    sqlstate: &str,
     message: &CStr,
     detail: Option<&CStr>,
     hint: &CStr,
@@ -256,7 +289,9 @@ fn report(
 }
 
 /// MAKE_SQLSTATE of elog.h: six bits a character.
-const fn make_sqlstate(code: &[u8; 5]) -> c_int {
+const fn make_sqlstate(code: &str) -> c_int {
+    let code = code.as_bytes();
+    assert!(code.len() == 5);
     let mut packed = 0;
     let mut i = 5;
     while i > 0 {
@@ -273,8 +308,8 @@ unsafe fn text<'a>(text: *const c_char) -> &'a [u8] {
     if text.is_null() { b"" } else { unsafe { CStr::from_ptr(text) }.to_bytes() }
 }
 
-const CLASS_OF_INTEGRITY: c_int = make_sqlstate(b"23000");
-const UNIQUE_VIOLATION: c_int = make_sqlstate(b"23505");
+const CLASS_OF_INTEGRITY: c_int = make_sqlstate("23000");
+const UNIQUE_VIOLATION: c_int = make_sqlstate("23505");
 /// ERRCODE_TO_CATEGORY of elog.h: the first two characters.
 const CLASS_MASK: c_int = (1 << 12) - 1;
 
@@ -292,7 +327,8 @@ pub fn without_values<T>(write: impl FnOnce() -> T) -> T {
 fn rethrow_without_values() -> ! {
     // SAFETY: called from a catch handler, where PostgreSQL's error stack still holds the error and
     // CurrentMemoryContext is the caller's, as CopyErrorData wants. The copy is ours to change; the
-    // strings put into it are static; ReThrowError copies them all.
+    // strings put into it live until ReThrowError has copied them all.
+    let (message, hint);
     unsafe {
         let error = &mut *pg_sys::CopyErrorData();
         pg_sys::FlushErrorState();
@@ -301,19 +337,18 @@ fn rethrow_without_values() -> ! {
             error.detail = std::ptr::null_mut();
             error.detail_log = std::ptr::null_mut();
             if error.sqlerrcode == UNIQUE_VIOLATION {
-                let (message, hint) = match (text(error.schema_name), text(error.constraint_name)) {
-                    (b"customers", b"customers_email_key") => (
-                        c"the e-mail address is already registered",
-                        c"Find its customer with find_customer(), or give another address.",
-                    ),
-                    (b"customers", b"customers_pkey") => (
-                        c"the customer_id belongs to another customer",
-                        c"Leave customer_id out, or retry with the e-mail and name it was registered with.",
-                    ),
-                    _ => (CStr::from_ptr(error.message), c"See the constraint that is named."),
+                let ours = match (text(error.schema_name), text(error.constraint_name)) {
+                    (b"customers", b"customers_email_key") => Some(Refusal::EmailTaken),
+                    (b"customers", b"customers_pkey") => Some(Refusal::IdTaken),
+                    _ => None,
                 };
-                error.message = message.as_ptr().cast_mut();
-                error.hint = hint.as_ptr().cast_mut();
+                error.hint = c"See the constraint that is named.".as_ptr().cast_mut();
+                if let Some(refusal) = ours {
+                    message = c_string(refusal.to_string());
+                    hint = c_string(refusal.hint());
+                    error.message = message.as_ptr().cast_mut();
+                    error.hint = hint.as_ptr().cast_mut();
+                }
             }
         }
         // The one may hold the call's literals, the other its parameters.

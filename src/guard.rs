@@ -98,7 +98,8 @@ fn now() -> i64 {
     unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }
 
-fn has_passed(moment: i64) -> bool {
+/// Whether a customer can have registered then: a moment in microseconds since 2000.
+pub fn has_passed(moment: i64) -> bool {
     // SAFETY: a plain read. An import may take its moments from the clock, which runs on after now().
     let clock = || unsafe { pg_sys::GetCurrentTimestamp() };
     let minus_infinity = i64::MIN;

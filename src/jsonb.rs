@@ -1,7 +1,9 @@
 //! jsonb, read and made in place: as text it would take longer, and hold numbers that other libraries
 //! cannot read.
 
-use pg_sys::JsonbIteratorToken::{WJB_BEGIN_OBJECT, WJB_END_OBJECT, WJB_KEY, WJB_VALUE};
+use pg_sys::JsonbIteratorToken::{
+    WJB_BEGIN_ARRAY, WJB_BEGIN_OBJECT, WJB_ELEM, WJB_END_OBJECT, WJB_KEY, WJB_VALUE,
+};
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::nullable::Nullable;
 use pgrx::{FromDatum, impl_sql_translatable, pg_sys};
@@ -40,31 +42,64 @@ pub enum Value<'a> {
     Other,
 }
 
+/// The fields of an object, each once.
+pub type Fields<'a> = Vec<(&'a str, Value<'a>)>;
+
 impl Jsonb {
-    /// The fields of an object, each once; None where it is none.
-    pub fn fields(&self) -> Option<Vec<(&str, Value<'_>)>> {
-        let mut fields = Vec::new();
+    /// The fields of an object; None where it is none.
+    pub fn fields(&self) -> Option<Fields<'_>> {
+        // SAFETY: the argument outlives what is read from it.
+        unsafe { fields(&raw mut (*self.0).root) }
+    }
+
+    /// The elements of an array, each as the fields of an object, or None where it is none; None where the
+    /// whole is no array.
+    pub fn elements(&self) -> Option<Vec<Option<Fields<'_>>>> {
+        let mut elements = Vec::new();
         let mut value = pg_sys::JsonbValue::default();
-        // SAFETY: the iterator walks the argument, which outlives it; nested values are skipped, so keys
-        // and values come in turn until the object ends.
+        // SAFETY: the iterator walks the argument, which outlives it; nested values are skipped, so one
+        // element comes after the other until the array ends. A scalar is an array in disguise.
         unsafe {
             let mut iterator = pg_sys::JsonbIteratorInit(&raw mut (*self.0).root);
-            if pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) != WJB_BEGIN_OBJECT {
+            let begin = pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
+            if begin != WJB_BEGIN_ARRAY || value.val.array.rawScalar {
                 return None;
             }
-            while pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) == WJB_KEY {
-                let key = text(&value);
-                pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
-                let value = match value.type_ {
-                    pg_sys::jbvType::jbvNull => Value::Null,
-                    pg_sys::jbvType::jbvString => Value::Text(text(&value)),
-                    _ => Value::Other,
-                };
-                fields.push((key, value));
+            while pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) == WJB_ELEM {
+                elements.push(match value.type_ {
+                    pg_sys::jbvType::jbvBinary => fields(value.val.binary.data),
+                    _ => None,
+                });
             }
         }
-        Some(fields)
+        Some(elements)
     }
+}
+
+/// # Safety
+/// The container is part of a jsonb that outlives the use of its fields.
+unsafe fn fields<'a>(container: *mut pg_sys::JsonbContainer) -> Option<Fields<'a>> {
+    let mut fields = Vec::new();
+    let mut value = pg_sys::JsonbValue::default();
+    // SAFETY: promised by the caller; nested values are skipped, so keys and values come in turn until the
+    // object ends.
+    unsafe {
+        let mut iterator = pg_sys::JsonbIteratorInit(container);
+        if pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) != WJB_BEGIN_OBJECT {
+            return None;
+        }
+        while pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) == WJB_KEY {
+            let key = text(&value);
+            pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
+            let value = match value.type_ {
+                pg_sys::jbvType::jbvNull => Value::Null,
+                pg_sys::jbvType::jbvString => Value::Text(text(&value)),
+                _ => Value::Other,
+            };
+            fields.push((key, value));
+        }
+    }
+    Some(fields)
 }
 
 /// # Safety

@@ -9,6 +9,7 @@ mod customer;
 mod errors;
 mod feed;
 mod guard;
+mod import;
 mod jsonb;
 mod lifecycle;
 mod profile;
@@ -44,6 +45,8 @@ pub extern "C-unwind" fn _PG_init() {
     // A panic is a bug, and reported by its message alone: pgrx's own hook would add a backtrace.
     std::panic::set_hook(Box::new(|_| {}));
     settings::define();
+    feed::watermark::watch_transactions();
+    feed::worker::register();
 }
 
 /// What pgrx-tests asks of a crate with `#[pg_test]`.

@@ -1,7 +1,7 @@
 //! The results of set-returning functions: rows go straight into the result, as PL/pgSQL's RETURN QUERY
 //! sends them.
 
-use crate::customer::{COLUMNS, CustomerRow};
+use crate::customer::COLUMNS;
 use crate::statement::{Param, Statement, connected};
 use crate::table::Table;
 use pgrx::callconv::{BoxRet, FcInfo};
@@ -16,6 +16,8 @@ pub enum Rows {
     Latest(&'static Statement, Vec<Param>),
     /// The customer with this id, by the shortest way.
     Customer(Uuid),
+    /// Rows made here: as many values each as the function declares columns.
+    AtHand(Vec<Vec<Param>>),
 }
 
 impl_sql_translatable!(Rows, "record");
@@ -34,9 +36,12 @@ unsafe impl BoxRet for Rows {
                 Self::Latest(statement, params) => stream(statement, &params, false, result),
                 Self::Customer(customer_id) => {
                     let customers = Table::open(c"customers", pg_sys::AccessShareLock);
-                    customers.find_customer(customer_id, |row| put(result, row));
+                    customers.find_customer(customer_id, |row| {
+                        put(result, COLUMNS.map(|column| row.value(column)));
+                    });
                     customers.close();
                 }
+                Self::AtHand(rows) => rows.into_iter().for_each(|row| put(result, row)),
             }
             fcinfo.return_null()
         }
@@ -67,12 +72,13 @@ unsafe fn stream(
 }
 
 /// # Safety
-/// The result is one of customers.profile.
-unsafe fn put(result: *mut pg_sys::ReturnSetInfo, row: &CustomerRow) {
-    let values = COLUMNS.map(|column| row.value(column));
-    let mut nulls = values.map(|value| value.is_none());
-    let mut values = values.map(|value| value.unwrap_or(pg_sys::Datum::null()));
-    // SAFETY: as many values as customers.profile has columns.
+/// The result has as many columns, of these types.
+unsafe fn put(result: *mut pg_sys::ReturnSetInfo, row: impl AsRef<[Param]>) {
+    let row = row.as_ref();
+    let mut nulls: Vec<bool> = row.iter().map(Option::is_none).collect();
+    let mut values: Vec<pg_sys::Datum> =
+        row.iter().map(|value| value.unwrap_or(pg_sys::Datum::null())).collect();
+    // SAFETY: promised by the caller.
     unsafe {
         pg_sys::tuplestore_putvalues(
             (*result).setResult,

@@ -8,12 +8,15 @@ use std::ffi::CString;
 pub enum Notify {
     #[name = c"transaction"]
     Transaction,
+    #[name = c"worker"]
+    Worker,
     #[name = c"off"]
     Off,
 }
 
 pub static NOTIFY: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::Transaction);
 pub static NOTIFY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ACTOR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// On whose behalf the login role acts, where the application has said so.
@@ -22,11 +25,18 @@ pub fn actor() -> Option<String> {
     Some(actor.to_string_lossy().into_owned())
 }
 
+/// The databases that have a notification worker.
+pub fn databases() -> Vec<String> {
+    let names = DATABASES.get().unwrap_or_default();
+    let names = names.to_string_lossy();
+    names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 pub fn define() {
     GucRegistry::define_enum_guc(
         c"customer_db.notify",
         c"How changes are announced on the channel \"customers\".",
-        c"\"transaction\" sends a NOTIFY in the writing transaction. \"off\" sends none, and lets a writing transaction be prepared for two-phase commit.",
+        c"\"transaction\" sends a NOTIFY in the writing transaction. \"worker\" leaves them to the notification worker, which sends them right after the commit, so that writers do not wait for each other; where none runs for the database (see customer_db.databases), \"transaction\" applies. \"off\" sends none, and lets a writing transaction be prepared for two-phase commit.",
         &NOTIFY,
         GucContext::Suset,
         GucFlags::default(),
@@ -39,6 +49,17 @@ pub fn define() {
         0,
         i32::MAX,
         GucContext::Suset,
+        GucFlags::default(),
+    );
+    // PostgreSQL takes settings of the server's start only while that lasts.
+    // SAFETY: a plain read.
+    let starting = unsafe { pg_sys::process_shared_preload_libraries_in_progress };
+    GucRegistry::define_string_guc(
+        c"customer_db.databases",
+        c"The databases that have a notification worker, separated by commas.",
+        c"Read when the server starts, with customer_db in shared_preload_libraries. A database need not be there yet.",
+        &DATABASES,
+        if starting { GucContext::Postmaster } else { GucContext::Sighup },
         GucFlags::default(),
     );
     GucRegistry::define_string_guc(

@@ -67,12 +67,40 @@ impl Table {
 }
 
 /// The OID of a relation in the schema `customers`, by name: after DROP and CREATE it has another, and
-/// PostgreSQL caches the answer.
+/// PostgreSQL caches the answer. Raises where there is no such schema.
 pub fn relation_oid(name: &CStr) -> pg_sys::Oid {
-    // SAFETY: look-ups by name; the first raises where there is no such schema.
+    // SAFETY: look-ups by name.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"customers".as_ptr(), false);
         pg_sys::get_relname_relid(name.as_ptr(), schema)
+    }
+}
+
+/// The same; None where there is no such relation or schema.
+pub fn find_relation(name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: look-ups by name; no relation is in a schema that is not there.
+    let oid = unsafe {
+        let schema = pg_sys::get_namespace_oid(c"customers".as_ptr(), true);
+        pg_sys::get_relname_relid(name.as_ptr(), schema)
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// Does work in the name of a relation's owner, and nothing that would outlast it.
+pub fn as_owner<T>(relation: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
+    let inside = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: opened and closed here, with the lock that reading takes; should the work raise, the abort
+    // restores user and context.
+    unsafe {
+        let open = pg_sys::relation_open(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let owner = (*(*open).rd_rel).relowner;
+        pg_sys::relation_close(open, pg_sys::NoLock as pg_sys::LOCKMODE);
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        pg_sys::SetUserIdAndSecContext(owner, context | inside as i32);
+        let done = work();
+        pg_sys::SetUserIdAndSecContext(user, context);
+        done
     }
 }
 

@@ -18,6 +18,10 @@ impl Type {
             Self::Updated => "customer-updated",
         }
     }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Registered, Self::Updated].into_iter().find(|r#type| r#type.name() == name)
+    }
 }
 
 /// What a notification tells of an event.

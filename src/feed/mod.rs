@@ -6,4 +6,6 @@ mod notify;
 pub mod prune;
 pub mod read;
 pub mod record;
-mod watermark;
+mod wake;
+pub mod watermark;
+pub mod worker;

@@ -1,6 +1,7 @@
 //! Notifications on the channel "customers": hints without personal data, never the only copy.
 
 use super::event::Event;
+use super::wake;
 use crate::settings::{NOTIFY, NOTIFY_LIMIT, Notify};
 use pgrx::pg_sys;
 use std::cell::RefCell;
@@ -56,26 +57,61 @@ impl Tally {
     }
 }
 
-/// To be called before the events of a statement are announced.
-pub fn begin_statement() {
-    TALLY.with_borrow_mut(Tally::refresh);
+/// Who sends the notifications of a statement's events.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    Nobody,
+    Transaction,
+    Worker,
 }
 
-pub fn announce(event: &Event) {
-    if NOTIFY.get() == Notify::Off {
-        return;
+/// How an event is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Announcement {
+    /// By a notification of its own.
+    Event,
+    /// By one that stands for it and all later events of its transaction.
+    Rest,
+}
+
+/// To be called before the events of a statement are announced.
+pub fn begin_statement() -> Sender {
+    TALLY.with_borrow_mut(Tally::refresh);
+    match NOTIFY.get() {
+        Notify::Off => Sender::Nobody,
+        Notify::Worker if wake::has_worker() => Sender::Worker,
+        Notify::Worker | Notify::Transaction => Sender::Transaction,
     }
-    TALLY.with_borrow_mut(|tally| match tally.left() {
-        None => {}
-        Some(0) => {
+}
+
+/// How the next event of the transaction is to be told; None where it is not.
+pub fn next_announcement(sender: Sender) -> Option<Announcement> {
+    if sender == Sender::Nobody {
+        return None;
+    }
+    TALLY.with_borrow_mut(|tally| match tally.left()? {
+        0 => {
             tally.current().rest = true;
-            send(format!(r#"{{"type":"customers-changed","position":{}}}"#, event.position));
+            Some(Announcement::Rest)
         }
-        Some(_) => {
+        _ => {
             tally.current().announced += 1;
-            send(payload(event));
+            Some(Announcement::Event)
         }
-    });
+    })
+}
+
+/// Sends a notification, with the transaction at hand.
+pub fn send(event: &Event, announcement: Announcement) {
+    let payload = match announcement {
+        Announcement::Event => payload(event),
+        Announcement::Rest => {
+            format!(r#"{{"type":"customers-changed","position":{}}}"#, event.position)
+        }
+    };
+    let payload = CString::new(payload).expect("a payload holds no NUL");
+    // SAFETY: PostgreSQL copies both strings.
+    unsafe { pg_sys::Async_Notify(c"customers".as_ptr(), payload.as_ptr()) }
 }
 
 fn payload(event: &Event) -> String {
@@ -89,10 +125,4 @@ fn payload(event: &Event) -> String {
         event.version,
         changed.join(","),
     )
-}
-
-fn send(payload: String) {
-    let payload = CString::new(payload).expect("a payload holds no NUL");
-    // SAFETY: PostgreSQL copies both strings.
-    unsafe { pg_sys::Async_Notify(c"customers".as_ptr(), payload.as_ptr()) }
 }

@@ -1,7 +1,8 @@
 //! The AFTER triggers that write the events of a whole statement at once, in the same transaction.
 
 use super::event::{Changed, Event, Type, session_user};
-use super::{notify, watermark};
+use super::notify::{self, Announcement, Sender};
+use super::watermark;
 use crate::customer::{Column, CustomerRow};
 use crate::random::random_uuid;
 use crate::settings;
@@ -59,6 +60,7 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
 struct Recorder {
     events: Inserter,
     columns: Columns,
+    sender: Sender,
     sequence: pg_sys::Oid,
     recorded_by: Option<pg_sys::Datum>,
     actor: Option<pg_sys::Datum>,
@@ -76,13 +78,14 @@ struct Columns {
     recorded_by: i32,
     actor: i32,
     reason: i32,
+    announce: i32,
 }
 
 impl Recorder {
     fn open() -> Self {
         let sequence = relation_oid(c"events_position_seq");
         watermark::hold(sequence);
-        notify::begin_statement();
+        let sender = notify::begin_statement();
         let events = Inserter::open(c"events");
         let columns = Columns {
             position: events.column(c"position"),
@@ -95,10 +98,12 @@ impl Recorder {
             recorded_by: events.column(c"recorded_by"),
             actor: events.column(c"actor"),
             reason: events.column(c"reason"),
+            announce: events.column(c"announce"),
         };
         Self {
             events,
             columns,
+            sender,
             sequence,
             recorded_by: session_user().to_string_lossy().into_datum(),
             actor: settings::actor().into_datum(),
@@ -107,7 +112,8 @@ impl Recorder {
     }
 
     fn record(&mut self, r#type: Type, new: &CustomerRow, changed: Changed) {
-        let Self { events, columns, sequence, recorded_by, actor, reason } = self;
+        let Self { events, columns, sender, sequence, recorded_by, actor, reason } = self;
+        let announcement = notify::next_announcement(*sender);
         let event = events.insert(|row| {
             let event = Event {
                 // SAFETY: the OID of the sequence that draws positions.
@@ -128,9 +134,15 @@ impl Recorder {
             row.set(columns.recorded_by, *recorded_by);
             row.set(columns.actor, *actor);
             row.set(columns.reason, *reason);
+            if *sender == Sender::Worker {
+                let announce = announcement.map(|how| how == Announcement::Event);
+                row.set(columns.announce, announce.into_datum());
+            }
             event
         });
-        notify::announce(&event);
+        if let (Sender::Transaction, Some(announcement)) = (*sender, announcement) {
+            notify::send(&event, announcement);
+        }
     }
 
     fn close(self) {

@@ -7,22 +7,22 @@
 //! the lower of both: a writer it did not see will draw above H, one it saw draws above M, and one that
 //! is gone is visible in the snapshot.
 
-use pgrx::pg_sys;
+use super::wake;
+use crate::table::as_owner;
+use pgrx::prelude::*;
 use std::cell::Cell;
 
 /// Sets our locks apart from other extensions' among the user locks, which no SQL function can take.
 const LOCK_CLASS: u16 = 0xC057;
 
 thread_local! {
-    /// The top-level transaction, by its full id, that holds its lock.
-    static HOLDER: Cell<u64> = const { Cell::new(0) };
+    /// The lock that the transaction at hand holds.
+    static HELD: Cell<Option<pg_sys::LOCKTAG>> = const { Cell::new(None) };
 }
 
 /// Takes the lock, once for each transaction, before its first event draws a position from `sequence`.
 pub fn hold(sequence: pg_sys::Oid) {
-    // SAFETY: a plain call; the writing statement has assigned the id.
-    let transaction = unsafe { pg_sys::GetTopFullTransactionId().value };
-    if HOLDER.get() == transaction {
+    if HELD.get().is_some() {
         return;
     }
     let tag = tag_of(last_position(sequence));
@@ -34,7 +34,40 @@ pub fn hold(sequence: pg_sys::Oid) {
         pg_sys::LockAcquire(&tag, pg_sys::ShareLock as i32, false, false);
         pg_sys::CurrentResourceOwner = owner;
     }
-    HOLDER.set(transaction);
+    HELD.set(Some(tag));
+}
+
+/// Has [`at_end_of_transaction`] called.
+pub fn watch_transactions() {
+    // SAFETY: the callback lives as long as the library, which is never unloaded.
+    unsafe { pg_sys::RegisterXactCallback(Some(at_end_of_transaction), std::ptr::null_mut()) }
+}
+
+/// Lets the lock go a moment before PostgreSQL would, then wakes the worker: it would find the lock still
+/// held otherwise, and sleep on. By now the transaction is visible or gone.
+#[pg_guard]
+unsafe extern "C-unwind" fn at_end_of_transaction(
+    event: pg_sys::XactEvent::Type,
+    _argument: *mut std::ffi::c_void,
+) {
+    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
+    match event {
+        XACT_EVENT_COMMIT | XACT_EVENT_ABORT => {
+            let Some(tag) = HELD.take() else { return };
+            // SAFETY: taken above with this owner, which is still there. Nothing in here can fail, which is
+            // why it may run when a commit cannot be undone any more.
+            unsafe {
+                let owner = pg_sys::CurrentResourceOwner;
+                pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
+                pg_sys::LockRelease(&tag, pg_sys::ShareLock as i32, false);
+                pg_sys::CurrentResourceOwner = owner;
+            }
+            wake::worker();
+        }
+        // The lock stays, with the prepared transaction.
+        XACT_EVENT_PREPARE => HELD.set(None),
+        _ => {}
+    }
 }
 
 /// How far the feed goes.
@@ -93,26 +126,9 @@ fn key_of(tag: &pg_sys::LOCKTAG) -> i64 {
 /// The last position drawn, by any transaction; 0 before the first. Asked as the sequence's owner, for
 /// who may write customers need not be allowed to look into the feed.
 pub fn last_position(sequence: pg_sys::Oid) -> i64 {
-    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-    // SAFETY: the function takes a relation's OID and raises where that is no sequence; should it raise,
-    // the abort restores user and context.
-    unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        let inside = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
-        pg_sys::SetUserIdAndSecContext(owner(sequence), inside);
-        let last =
-            pgrx::direct_function_call(pg_sys::pg_sequence_last_value, &[Some(sequence.into())]);
-        pg_sys::SetUserIdAndSecContext(user, context);
-        last.unwrap_or(0)
-    }
-}
-
-fn owner(sequence: pg_sys::Oid) -> pg_sys::Oid {
-    // SAFETY: opened and closed here; the lock is the one that reading the sequence takes.
-    unsafe {
-        let relation = pg_sys::relation_open(sequence, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        let owner = (*(*relation).rd_rel).relowner;
-        pg_sys::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        owner
-    }
+    // SAFETY: the function takes a relation's OID and raises where that is no sequence.
+    as_owner(sequence, || unsafe {
+        pgrx::direct_function_call(pg_sys::pg_sequence_last_value, &[Some(sequence.into())])
+    })
+    .unwrap_or(0)
 }

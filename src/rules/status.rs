@@ -25,6 +25,15 @@ impl Status {
             _ => Err(UnknownStatus),
         }
     }
+
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Suspended => "SUSPENDED",
+            Self::Closed => "CLOSED",
+        }
+    }
 }
 
 #[cfg(test)]

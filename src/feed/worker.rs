@@ -1,0 +1,242 @@
+//! The notification worker: one background process for each database that is named, which sends the
+//! notifications of committed events in the feed's order, so that writers never wait for the lock that
+//! NOTIFY takes on the whole cluster.
+
+use super::event::{Changed, Event, Type};
+use super::notify::{self, Announcement};
+use super::read::mark;
+use super::wake::{self, Slot};
+use crate::errors::OrRefuse;
+use crate::settings;
+use crate::statement::{Row, Statement, connected};
+use crate::table::{as_owner, find_relation};
+use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder};
+use pgrx::pg_sys::BuiltinOid::INT8OID;
+use pgrx::prelude::*;
+use pgrx::{IntoDatum, Uuid};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// After this long a worker that has ended is started again, as is one whose database is not there yet.
+const RESTART: Duration = Duration::from_secs(5);
+/// This often a worker looks of its own accord: COMMIT PREPARED wakes nobody.
+const POLL_MS: i64 = 1000;
+/// So many events are sent in one transaction.
+const BATCH: i64 = 10_000;
+
+static PRELOADED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this server was started with the library, so that workers can run.
+pub fn is_preloaded() -> bool {
+    PRELOADED.load(Ordering::Relaxed)
+}
+
+/// Registers the workers, while the server starts.
+pub fn register() {
+    // SAFETY: plain reads. pg_upgrade wants nobody but itself in its databases.
+    if unsafe { !pg_sys::process_shared_preload_libraries_in_progress || pg_sys::IsBinaryUpgrade } {
+        return;
+    }
+    wake::reserve();
+    PRELOADED.store(true, Ordering::Relaxed);
+    let databases = settings::databases();
+    if databases.len() > wake::SLOTS {
+        error!("customer_db.databases may name {} databases", wake::SLOTS);
+    }
+    for (slot, database) in databases.iter().enumerate() {
+        BackgroundWorkerBuilder::new(&format!("customer_db notifications for {database}"))
+            .set_type("customer_db notifications")
+            .set_library("customer_db")
+            .set_function("customer_db_worker")
+            .set_argument((slot as i32).into_datum())
+            .set_extra(database)
+            .enable_spi_access()
+            .set_restart_time(Some(RESTART))
+            .load();
+    }
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn customer_db_worker(slot: pg_sys::Datum) {
+    handle_signals();
+    BackgroundWorker::connect_worker_to_spi(Some(BackgroundWorker::get_extra()), None);
+    settle();
+    // SAFETY: the function is called once, when this process ends, however it does.
+    unsafe { pg_sys::before_shmem_exit(Some(close_slot), slot) };
+    let slot = Slot::of_worker(slot.value());
+    loop {
+        // SAFETY: a plain call. Reset before looking, so that a commit during the look wakes us again.
+        unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
+        reload_when_asked();
+        match BackgroundWorker::transaction(|| send_batch(slot)) {
+            Look::Sent(sequence, position) => {
+                slot.set_sent(sequence, position);
+                slot.open();
+            }
+            Look::NoFeed => slot.close(),
+            Look::StepAside => {
+                log!("customer_db: leaving the database to a command that wants it alone");
+                return end();
+            }
+        }
+        wait();
+    }
+}
+
+/// What one look into the feed came to.
+enum Look {
+    /// Notifications have been sent up to here.
+    Sent(pg_sys::Oid, i64),
+    /// The extension has not been created here.
+    NoFeed,
+    /// DROP DATABASE, or another command that wants no session in it, is waiting.
+    StepAside,
+}
+
+fn send_batch(slot: &Slot) -> Look {
+    static ANNOUNCED: Statement = Statement::new(
+        c"SELECT position, event_id, type, customer_id, version, announce,
+                 changes ? 'email', changes ? 'name', changes ? 'status'
+            FROM customers.events
+           WHERE position > $1 AND position <= $2 AND announce IS NOT NULL
+           ORDER BY position
+           LIMIT $3",
+        &[INT8OID, INT8OID, INT8OID],
+    );
+    if somebody_wants_the_database_alone() {
+        return Look::StepAside;
+    }
+    let (Some(sequence), Some(events)) =
+        (find_relation(c"events_position_seq"), find_relation(c"events"))
+    else {
+        return Look::NoFeed;
+    };
+    let mark = mark().or_refuse();
+    let Some(sent) = slot.sent(sequence) else {
+        return Look::Sent(sequence, mark.complete_to);
+    };
+    if sent > mark.last {
+        // A restore has set the feed back.
+        return Look::Sent(sequence, mark.complete_to);
+    }
+    let params = [sent, mark.complete_to, BATCH].map(IntoDatum::into_datum);
+    let (mut count, mut last) = (0, sent);
+    // Whoever owns the table must not have us do things in a superuser's name.
+    as_owner(events, || {
+        connected(|_| {
+            ANNOUNCED.run(&params, |row| {
+                let (event, announcement) = event(row);
+                notify::send(&event, announcement);
+                (count, last) = (count + 1, event.position);
+            });
+        });
+    });
+    if count == BATCH {
+        // SAFETY: a plain call: there is more.
+        unsafe { pg_sys::SetLatch(pg_sys::MyLatch) };
+        return Look::Sent(sequence, last);
+    }
+    Look::Sent(sequence, mark.complete_to)
+}
+
+fn event(row: &Row) -> (Event, Announcement) {
+    fn column<T: FromDatum>(row: &Row, ordinal: i32) -> T {
+        row.get(ordinal).expect("what is selected is never NULL")
+    }
+    let event = Event {
+        position: column(row, 1),
+        event_id: column::<Uuid>(row, 2),
+        r#type: Type::parse(column(row, 3)).expect("a type of event"),
+        customer_id: column::<Uuid>(row, 4),
+        version: column(row, 5),
+        changed: Changed { email: column(row, 7), name: column(row, 8), status: column(row, 9) },
+    };
+    (event, if column(row, 6) { Announcement::Event } else { Announcement::Rest })
+}
+
+/// Whether a command waits for the sessions of this database to leave, as DROP DATABASE does: it holds a
+/// lock that shuts out the one which a session takes when it begins.
+fn somebody_wants_the_database_alone() -> bool {
+    let tag = pg_sys::LOCKTAG {
+        locktag_field1: 0,
+        locktag_field2: pg_sys::DatabaseRelationId.to_u32(),
+        // SAFETY: a plain read.
+        locktag_field3: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    // SAFETY: does not wait; the lock goes with the transaction.
+    let result = unsafe { pg_sys::LockAcquire(&tag, pg_sys::RowExclusiveLock as i32, false, true) };
+    result == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+fn handle_signals() {
+    #[cfg(not(feature = "pg18"))]
+    use pg_sys::pqsignal;
+    #[cfg(feature = "pg18")]
+    use pg_sys::pqsignal_be as pqsignal;
+    // As C functions, not as pgrx wraps them: they run inside a signal handler.
+    unsafe extern "C-unwind" {
+        fn SignalHandlerForConfigReload(signal: i32);
+        fn die(signal: i32);
+    }
+    // SAFETY: PostgreSQL's own handlers set flags and the latch. pgrx's would read the configuration there.
+    unsafe {
+        pqsignal(pg_sys::SIGHUP as i32, Some(SignalHandlerForConfigReload));
+        pqsignal(pg_sys::SIGTERM as i32, Some(die));
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+/// Settings that must not be the database's or the cluster's: the watermark wants READ COMMITTED, and
+/// what the worker commits need not be waited for.
+fn settle() {
+    for (name, value) in [
+        (c"default_transaction_isolation", c"read committed"),
+        (c"default_transaction_read_only", c"off"),
+        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"synchronous_commit", c"off"),
+    ] {
+        // SAFETY: settings that every superuser may set, with values that they take.
+        unsafe {
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+            );
+        }
+    }
+}
+
+fn reload_when_asked() {
+    pg_sys::check_for_interrupts!();
+    // SAFETY: the flag is set by the signal handler and read here alone.
+    unsafe {
+        if (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 {
+            (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+    }
+}
+
+fn wait() {
+    let until = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    // SAFETY: this process's own latch.
+    unsafe {
+        pg_sys::WaitLatch(pg_sys::MyLatch, until as i32, POLL_MS, pg_sys::PG_WAIT_EXTENSION);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn close_slot(_code: i32, slot: pg_sys::Datum) {
+    Slot::of_worker(slot.value()).close();
+}
+
+/// Ends so that the postmaster starts another worker after a while.
+fn end() {
+    // SAFETY: no transaction is open.
+    unsafe { pg_sys::proc_exit(1) }
+}
