@@ -1,6 +1,7 @@
 //! A row of customers.customers, as triggers and look-ups see it.
 
 use crate::errors::Refusal;
+use crate::table::column_number;
 use pgrx::{FromDatum, IntoDatum, Uuid, pg_sys};
 use std::ffi::CStr;
 
@@ -51,12 +52,11 @@ impl Layout {
     pub unsafe fn of(table: pg_sys::Relation) -> Self {
         Self(COLUMNS.map(|column| {
             // SAFETY: promised by the caller.
-            let number = unsafe { pg_sys::SPI_fnumber((*table).rd_att, column.name().as_ptr()) };
-            if number <= 0 {
+            let number = unsafe { column_number((*table).rd_att, column.name(), column as usize) };
+            number.unwrap_or_else(|| {
                 let missing = column.name().to_string_lossy().into_owned();
-                Refusal::NotCustomers { missing }.raise();
-            }
-            number
+                Refusal::NotCustomers { missing }.raise()
+            })
         }))
     }
 

@@ -27,12 +27,19 @@ pub type Param = Option<pg_sys::Datum>;
 pub struct Statement {
     sql: &'static CStr,
     types: &'static [BuiltinOid],
+    options: u32,
     plan: AtomicPtr<pg_sys::_SPI_plan>,
 }
 
 impl Statement {
     pub const fn new(sql: &'static CStr, types: &'static [BuiltinOid]) -> Self {
-        Self { sql, types, plan: AtomicPtr::new(ptr::null_mut()) }
+        Self { sql, types, options: 0, plan: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// One plan for all parameters, where PostgreSQL would take the trouble to plan for each.
+    pub const fn with_one_plan(mut self) -> Self {
+        self.options = pg_sys::CURSOR_OPT_GENERIC_PLAN;
+        self
     }
 
     /// Runs in a command of its own, which sees what has been committed by now, and gives each row that
@@ -81,9 +88,13 @@ impl Statement {
         let mut types: Vec<pg_sys::Oid> = self.types.iter().map(|oid| oid.value()).collect();
         // SAFETY: the text and the types are valid; a plan that is kept lives as long as the backend.
         unsafe {
-            let plan =
-                pg_sys::SPI_prepare(self.sql.as_ptr(), types.len() as i32, types.as_mut_ptr());
-            assert!(!plan.is_null(), "SPI_prepare refused {:?}", self.sql);
+            let plan = pg_sys::SPI_prepare_cursor(
+                self.sql.as_ptr(),
+                types.len() as i32,
+                types.as_mut_ptr(),
+                self.options as i32,
+            );
+            assert!(!plan.is_null(), "SPI_prepare_cursor refused {:?}", self.sql);
             let code = pg_sys::SPI_keepplan(plan);
             assert!(code == 0, "SPI_keepplan returned {code}");
             self.plan.store(plan, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 //! benchmarks in `benches/` say what each is worth.
 
 use crate::customer::{CustomerRow, Layout};
-use pgrx::{IntoDatum, Uuid, pg_sys};
+use pgrx::{IntoDatum, PgTupleDesc, Uuid, pg_sys};
 use std::ffi::CStr;
 
 /// A table of the schema `customers`, open. Closed by hand and not by Drop: after an error PostgreSQL
@@ -21,12 +21,16 @@ impl Table {
         unsafe { pg_sys::table_close(self.0, pg_sys::NoLock as pg_sys::LOCKMODE) }
     }
 
-    /// The number of a column, from 1.
-    pub fn column(&self, name: &CStr) -> i32 {
-        // SAFETY: the table is open.
-        let number = unsafe { pg_sys::SPI_fnumber((*self.0).rd_att, name.as_ptr()) };
-        assert!(number > 0, "a table of the schema customers lacks its column {name:?}");
-        number
+    /// The numbers of columns, which as a rule are the table's first, in this order.
+    pub fn columns<const N: usize>(&self, names: [&CStr; N]) -> [i32; N] {
+        let mut usual = 0..;
+        names.map(|name| {
+            // SAFETY: the table is open.
+            unsafe { column_number((*self.0).rd_att, name, usual.next().unwrap_or(0)) }
+                .unwrap_or_else(|| {
+                    panic!("a table of the schema customers lacks its column {name:?}")
+                })
+        })
     }
 
     /// Gives the customer with this id, where there is one, to `found`, with the caller's snapshot.
@@ -63,6 +67,22 @@ impl Table {
             }
             pg_sys::systable_endscan(scan);
         }
+    }
+}
+
+/// The number of a column, from 1, sought first at the index where it usually stands.
+///
+/// # Safety
+/// The descriptor is that of an open table.
+pub unsafe fn column_number(desc: pg_sys::TupleDesc, name: &CStr, usual: usize) -> Option<i32> {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let there = PgTupleDesc::from_pg_unchecked(desc)
+            .get(usual)
+            .is_some_and(|column| CStr::from_ptr(column.attname.data.as_ptr()) == name);
+        let number =
+            if there { usual as i32 + 1 } else { pg_sys::SPI_fnumber(desc, name.as_ptr()) };
+        (number > 0).then_some(number)
     }
 }
 
@@ -132,8 +152,8 @@ impl Inserter {
         }
     }
 
-    pub fn column(&self, name: &CStr) -> i32 {
-        self.table.column(name)
+    pub fn columns<const N: usize>(&self, names: [&CStr; N]) -> [i32; N] {
+        self.table.columns(names)
     }
 
     /// Inserts the row that `fill` makes of (column number, value); what it allocates is freed with the

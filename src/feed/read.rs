@@ -37,7 +37,8 @@ pub fn events_past(after: i64, batch_size: Option<i32>) -> Result<Rows, Refusal>
            ORDER BY position
            LIMIT $3",
         &[INT8OID, INT8OID, INT8OID],
-    );
+    )
+    .with_one_plan();
     let limit = match batch_size {
         Some(size @ 1..=MAX_BATCH_SIZE) => i64::from(size),
         _ => return Err(Refusal::BatchSize),

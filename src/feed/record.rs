@@ -11,6 +11,7 @@ use crate::trigger::{Fired, Trigger};
 use pgrx::IntoDatum;
 use pgrx::prelude::*;
 use std::cell::RefCell;
+use std::ffi::CStr;
 
 #[pg_extern(sql = false)]
 fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
@@ -59,7 +60,8 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
 /// Writes events to customers.events and announces them.
 struct Recorder {
     events: Inserter,
-    columns: Columns,
+    /// The numbers of COLUMNS.
+    columns: [i32; COLUMNS.len()],
     sender: Sender,
     sequence: pg_sys::Oid,
     recorded_by: Option<pg_sys::Datum>,
@@ -67,19 +69,20 @@ struct Recorder {
     reason: Option<pg_sys::Datum>,
 }
 
-struct Columns {
-    position: i32,
-    event_id: i32,
-    r#type: i32,
-    customer_id: i32,
-    version: i32,
-    occurred_at: i32,
-    changes: i32,
-    recorded_by: i32,
-    actor: i32,
-    reason: i32,
-    announce: i32,
-}
+/// What is set of an event, in the order of the table.
+const COLUMNS: [&CStr; 11] = [
+    c"position",
+    c"event_id",
+    c"type",
+    c"customer_id",
+    c"version",
+    c"occurred_at",
+    c"changes",
+    c"recorded_by",
+    c"actor",
+    c"reason",
+    c"announce",
+];
 
 impl Recorder {
     fn open() -> Self {
@@ -87,19 +90,7 @@ impl Recorder {
         watermark::hold(sequence);
         let sender = notify::begin_statement();
         let events = Inserter::open(c"events");
-        let columns = Columns {
-            position: events.column(c"position"),
-            event_id: events.column(c"event_id"),
-            r#type: events.column(c"type"),
-            customer_id: events.column(c"customer_id"),
-            version: events.column(c"version"),
-            occurred_at: events.column(c"occurred_at"),
-            changes: events.column(c"changes"),
-            recorded_by: events.column(c"recorded_by"),
-            actor: events.column(c"actor"),
-            reason: events.column(c"reason"),
-            announce: events.column(c"announce"),
-        };
+        let columns = events.columns(COLUMNS);
         Self {
             events,
             columns,
@@ -124,19 +115,24 @@ impl Recorder {
                 version: new.integer(Column::Version).expect("kept by the guard"),
                 changed,
             };
-            row.set(columns.position, event.position.into_datum());
-            row.set(columns.event_id, event.event_id.into_datum());
-            row.set(columns.r#type, r#type.name().into_datum());
-            row.set(columns.customer_id, new.value(Column::CustomerId));
-            row.set(columns.version, new.value(Column::Version));
-            row.set(columns.occurred_at, new.value(Column::UpdatedAt));
-            row.set(columns.changes, Some(changed.to_jsonb(new)));
-            row.set(columns.recorded_by, *recorded_by);
-            row.set(columns.actor, *actor);
-            row.set(columns.reason, *reason);
-            if *sender == Sender::Worker {
-                let announce = announcement.map(|how| how == Announcement::Event);
-                row.set(columns.announce, announce.into_datum());
+            let announce = announcement
+                .filter(|_| *sender == Sender::Worker)
+                .map(|how| how == Announcement::Event);
+            let values = [
+                event.position.into_datum(),
+                event.event_id.into_datum(),
+                r#type.name().into_datum(),
+                new.value(Column::CustomerId),
+                new.value(Column::Version),
+                new.value(Column::UpdatedAt),
+                Some(changed.to_jsonb(new)),
+                *recorded_by,
+                *actor,
+                *reason,
+                announce.into_datum(),
+            ];
+            for (number, value) in columns.iter().zip(values) {
+                row.set(*number, value);
             }
             event
         });

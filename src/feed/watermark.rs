@@ -14,6 +14,8 @@ use std::cell::Cell;
 
 /// Sets our locks apart from other extensions' among the user locks, which no SQL function can take.
 const LOCK_CLASS: u16 = 0xC057;
+/// A key is a position, of which so many bits are used: a million a second for nine years.
+const KEY_BITS: u32 = 48;
 
 thread_local! {
     /// The lock that the transaction at hand holds.
@@ -25,7 +27,9 @@ pub fn hold(sequence: pg_sys::Oid) {
     if HELD.get().is_some() {
         return;
     }
-    let tag = tag_of(last_position(sequence));
+    let key = last_position(sequence);
+    assert!(key >> KEY_BITS == 0, "the feed has no positions left");
+    let tag = tag_of(key);
     // SAFETY: owned by the transaction and not by a savepoint, whose rollback would release it while
     // what follows goes on drawing positions. Should LockAcquire raise, the abort sets the owner anew.
     unsafe {
@@ -99,13 +103,15 @@ fn lowest_key() -> Option<i64> {
         .min()
 }
 
+/// The tag of a lock with this key. It differs from process to process, or writers that begin together
+/// would crowd around one entry of the lock table.
 fn tag_of(key: i64) -> pg_sys::LOCKTAG {
     pg_sys::LOCKTAG {
-        // SAFETY: a plain read.
+        // SAFETY: plain reads.
         locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: (key >> 32) as u32,
+        locktag_field2: u32::from(LOCK_CLASS) << 16 | (key >> 32) as u32,
         locktag_field3: key as u32,
-        locktag_field4: LOCK_CLASS,
+        locktag_field4: unsafe { pg_sys::MyProcPid } as u16,
         locktag_type: pg_sys::LockTagType::LOCKTAG_USERLOCK as u8,
         locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
     }
@@ -116,11 +122,11 @@ fn is_ours(tag: &pg_sys::LOCKTAG) -> bool {
     tag.locktag_type == ours.locktag_type
         && tag.locktag_lockmethodid == ours.locktag_lockmethodid
         && tag.locktag_field1 == ours.locktag_field1
-        && tag.locktag_field4 == ours.locktag_field4
+        && tag.locktag_field2 >> 16 == ours.locktag_field2 >> 16
 }
 
 fn key_of(tag: &pg_sys::LOCKTAG) -> i64 {
-    i64::from(tag.locktag_field2) << 32 | i64::from(tag.locktag_field3)
+    i64::from(tag.locktag_field2 & 0xFFFF) << 32 | i64::from(tag.locktag_field3)
 }
 
 /// The last position drawn, by any transaction; 0 before the first. Asked as the sequence's owner, for

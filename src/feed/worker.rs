@@ -21,6 +21,9 @@ use std::time::Duration;
 const RESTART: Duration = Duration::from_secs(5);
 /// This often a worker looks of its own accord: COMMIT PREPARED wakes nobody.
 const POLL_MS: i64 = 1000;
+/// After a look the worker rests for so long, so that under load it sends many events at a time: each look
+/// holds up writers that are about to take their lock.
+const REST_MS: i64 = 1;
 /// So many events are sent in one transaction.
 const BATCH: i64 = 10_000;
 
@@ -80,7 +83,8 @@ pub extern "C-unwind" fn customer_db_worker(slot: pg_sys::Datum) {
                 return end();
             }
         }
-        wait();
+        sleep(REST_MS, 0);
+        sleep(POLL_MS, pg_sys::WL_LATCH_SET);
     }
 }
 
@@ -103,7 +107,8 @@ fn send_batch(slot: &Slot) -> Look {
            ORDER BY position
            LIMIT $3",
         &[INT8OID, INT8OID, INT8OID],
-    );
+    )
+    .with_one_plan();
     if somebody_wants_the_database_alone() {
         return Look::StepAside;
     }
@@ -222,11 +227,12 @@ fn reload_when_asked() {
     }
 }
 
-fn wait() {
-    let until = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+/// Sleeps until the time is over or the event happens, or ends with the server.
+fn sleep(milliseconds: i64, event: u32) {
+    let events = event | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // SAFETY: this process's own latch.
     unsafe {
-        pg_sys::WaitLatch(pg_sys::MyLatch, until as i32, POLL_MS, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds, pg_sys::PG_WAIT_EXTENSION);
     }
 }
 

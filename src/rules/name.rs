@@ -40,7 +40,7 @@ pub fn canonical(input: &str) -> Result<Cow<'_, str>, NameError> {
         if is_forbidden(c) {
             return Err(NameError::ForbiddenCharacter);
         }
-        visible |= is_visible(c);
+        visible = visible || is_visible(c);
     }
     if visible { Ok(name) } else { Err(NameError::NothingVisible) }
 }

@@ -428,7 +428,7 @@ fn watermarks(observer: &mut Client) -> i64 {
 fn watermark(observer: &mut Client) -> Option<i64> {
     one(
         observer,
-        "SELECT min(classid::bigint << 32 | objid::bigint) FROM pg_locks
+        "SELECT min((classid::bigint & 65535) << 32 | objid::bigint) FROM pg_locks
           WHERE locktype = 'userlock'
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         &[],
