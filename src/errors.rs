@@ -40,6 +40,8 @@ pub enum Refusal {
     EmailTaken,
     #[error("the customer_id belongs to another customer")]
     IdTaken,
+    #[error("another customer has a value that must be unique")]
+    NotUnique,
     #[error("customers must be a JSON array")]
     NotAnArray,
     #[error("a customer must be a JSON object")]
@@ -105,7 +107,7 @@ impl Refusal {
             | Self::NotText(_)
             | Self::NotClearable(_) => "22023",
             Self::Closed | Self::Immutable(_) | Self::CustomersStay | Self::EventsStay => "23514",
-            Self::EmailTaken | Self::IdTaken => "23505",
+            Self::EmailTaken | Self::IdTaken | Self::NotUnique => "23505",
             Self::Isolation => "25001",
             Self::Standby => "25006",
             Self::NoCustomer | Self::NoConsumer => "PT404",
@@ -172,6 +174,7 @@ impl Refusal {
             Self::IdTaken => {
                 "Leave customer_id out, or retry with the e-mail and name it was registered with."
             }
+            Self::NotUnique => "See the unique indexes of customers.customers.",
             Self::NotAnArray => "Give an array of objects, one for each customer.",
             Self::NotAnObject => "Give an object with email and what else is known.",
             Self::NotAUuid => "Give a UUID like 0b5e58a5-3c39-4f4c-9d49-0f0d8a0a1c11.",

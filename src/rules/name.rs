@@ -46,6 +46,9 @@ pub fn canonical(input: &str) -> Result<Cow<'_, str>, NameError> {
 }
 
 fn is_forbidden(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
     match text::category(c) {
         Category::Control | Category::LineSeparator | Category::ParagraphSeparator => true,
         Category::Format => !ALLOWED_FORMATS.contains(&c),
