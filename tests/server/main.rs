@@ -20,4 +20,5 @@ mod refusals;
 mod registering;
 mod standby;
 mod status;
+mod storm;
 mod updating;

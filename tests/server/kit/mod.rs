@@ -204,6 +204,8 @@ impl Server {
     /// Kills the postmaster as a crash would, and waits until its children have noticed.
     pub fn crash(&self) {
         let postmaster = self.postmaster().expect("the cluster runs");
+        // Stopped before, it gets no further children.
+        kill(postmaster, libc::SIGSTOP);
         let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"))
             .expect("the postmaster's children");
         let children = children.split_whitespace().map(|pid| pid.parse().expect("a process id"));
