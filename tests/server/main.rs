@@ -3,6 +3,7 @@
 mod kit;
 
 mod consuming;
+mod crashing;
 mod documentation;
 mod dumping;
 mod feed;

@@ -1,310 +1,19 @@
-//! Promise: whatever writers, consumers and crashes do at once, the feed holds exactly the committed
-//! changes, and each consumer gets each of them, once and in order.
+//! Promise: whatever writers do at once and however consumers die, each consumer gets each committed
+//! change, once and in order.
 //!
 //! `CUSTOMER_DB_STORM` sets how many seconds the storm lasts.
 
-use crate::kit::{
-    Database, Server, address, all, kill, major, one, pid, positions, registered, silence, unique,
+use crate::kit::traffic::{
+    CONSUMERS, Dice, SetWhenDropped, Writer, assert_feed_is_whole, assert_replica_is_true,
+    consume_all, is_deadlock, shared_customers,
 };
-use postgres::error::{DbError, SqlState};
-use postgres::{Client, Error, Transaction};
-use serde_json::Value;
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use crate::kit::{database, major};
+use postgres::Client;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
-use uuid::Uuid;
 
 const WRITERS: u64 = 12;
-const CONSUMERS: [&str; 3] = ["copy", "mailer", "search"];
-
-/// Pseudo-random numbers (splitmix64): the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    /// From 0 to `sides` - 1.
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.roll(100) < chance
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.roll(from.len() as u64) as usize].clone()
-    }
-
-    fn sleep(&mut self, up_to_ms: u64) {
-        thread::sleep(Duration::from_micros(self.roll(up_to_ms * 1000)));
-    }
-}
-
-/// A change that has been committed: whose, and to which version.
-type Change = (Uuid, i64);
-
-/// Writes transactions of all kinds.
-struct Writer<'a> {
-    client: Client,
-    dice: Dice,
-    /// Customers that all writers change.
-    shared: &'a [Uuid],
-    prepares: bool,
-}
-
-impl<'a> Writer<'a> {
-    fn start(database: &Database, shared: &'a [Uuid], seed: u64) -> Self {
-        let mut client = database.connect();
-        let prepares = seed.is_multiple_of(4);
-        if prepares {
-            silence(&mut client);
-        }
-        client.batch_execute("SET deadlock_timeout = '10ms'").unwrap();
-        Self { client, dice: Dice(seed), shared, prepares }
-    }
-
-    /// One transaction; what it changed, if it committed for sure.
-    fn write(&mut self) -> Result<Vec<Change>, Error> {
-        let Self { client, dice, shared, prepares } = self;
-        let prepared = (*prepares && dice.percent(30)).then(|| unique("storm"));
-        let mut transaction = client.transaction()?;
-        let mut changes = Vec::new();
-        for _ in 0..=dice.roll(4) {
-            if dice.percent(30) {
-                let mut savepoint = transaction.savepoint("s")?;
-                let inside = step(&mut savepoint, dice, shared)?;
-                if dice.percent(50) {
-                    savepoint.rollback()?;
-                } else {
-                    savepoint.commit()?;
-                    changes.extend(inside);
-                }
-            } else {
-                changes.extend(step(&mut transaction, dice, shared)?);
-            }
-            dice.sleep(4);
-        }
-        let aborts = dice.percent(20);
-        match prepared {
-            None if aborts => transaction.rollback()?,
-            None => transaction.commit()?,
-            Some(name) => {
-                transaction.batch_execute(&format!("PREPARE TRANSACTION '{name}'"))?;
-                drop(transaction);
-                dice.sleep(20);
-                let end = if aborts { "ROLLBACK" } else { "COMMIT" };
-                client.batch_execute(&format!("{end} PREPARED '{name}'"))?;
-            }
-        }
-        Ok(if aborts { Vec::new() } else { changes })
-    }
-}
-
-/// One statement.
-fn step(
-    transaction: &mut Transaction,
-    dice: &mut Dice,
-    shared: &[Uuid],
-) -> Result<Vec<Change>, Error> {
-    let name = format!("Name {}", dice.roll(1_000_000));
-    let rows = match dice.roll(4) {
-        0 => {
-            let emails: Vec<String> = (0..=dice.roll(5)).map(|_| address()).collect();
-            let insert =
-                "INSERT INTO customers.customers (email, name) SELECT unnest($1::text[]), $2
-                          RETURNING customer_id, version";
-            transaction.query(insert, &[&emails, &name])
-        }
-        1 => {
-            let several = [dice.pick(shared), dice.pick(shared), dice.pick(shared)];
-            let update = "UPDATE customers.customers SET name = $2 WHERE customer_id = ANY ($1)
-                          RETURNING customer_id, version";
-            transaction.query(update, &[&several.as_slice(), &name])
-        }
-        2 => {
-            let status = dice.pick(&["ACTIVE", "SUSPENDED"]);
-            let set = "SELECT customer_id, version FROM customers.set_status($1, $2)";
-            transaction.query(set, &[&dice.pick(shared), &status])
-        }
-        _ => {
-            let update = "SELECT customer_id, version FROM customers.update_customer($1, $2, $3)";
-            transaction.query(update, &[&dice.pick(shared), &address(), &name])
-        }
-    };
-    Ok(rows?.iter().map(|row| (row.get(0), row.get(1))).collect())
-}
-
-/// A consumer's copy of the customers, and how it came about.
-#[derive(Default)]
-struct Copy {
-    customers: BTreeMap<Uuid, (i64, Value)>,
-    applied: Vec<i64>,
-    /// Up to here it knows its acknowledgement committed.
-    acknowledged: i64,
-}
-
-impl Copy {
-    /// Deals with what comes after the place that the database keeps; false where nothing did.
-    fn consume(
-        &mut self,
-        client: &mut Client,
-        consumer: &str,
-        dice: &mut Dice,
-    ) -> Result<bool, Error> {
-        let acknowledge = "SELECT customers.acknowledge($1, $2)";
-        let size = 1 + dice.roll(50) as i32;
-        let last = if dice.percent(50) {
-            let mut transaction = client.transaction()?;
-            let last = self.fetch(transaction.query(FETCH, &[&consumer, &size])?);
-            if let Some(last) = last {
-                dice.sleep(5);
-                transaction.execute(acknowledge, &[&consumer, &last])?;
-            }
-            transaction.commit()?;
-            last
-        } else {
-            let last = self.fetch(client.query(FETCH, &[&consumer, &size])?);
-            if let Some(last) = last {
-                dice.sleep(5);
-                client.execute(acknowledge, &[&consumer, &last])?;
-            }
-            last
-        };
-        self.acknowledged = last.unwrap_or(self.acknowledged);
-        Ok(last.is_some())
-    }
-
-    /// Applies a batch, and gives its last position.
-    fn fetch(&mut self, batch: Vec<postgres::Row>) -> Option<i64> {
-        let mut before = self.acknowledged;
-        for row in &batch {
-            let position: i64 = row.get(0);
-            assert!(position > before, "{position} comes after {before}");
-            before = position;
-            if self.applied.last().is_none_or(|last| position > *last) {
-                self.applied.push(position);
-                self.apply(row.get(1), row.get(2));
-            } else {
-                // Fetched before, by a session that died before it had acknowledged.
-                let seen = self.applied.binary_search(&position).is_ok();
-                assert!(seen, "{position} appeared behind {:?}", self.applied.last());
-            }
-        }
-        batch.last().map(|row| row.get(0))
-    }
-
-    fn apply(&mut self, customer_id: Uuid, event: Value) {
-        let version = event["version"].as_i64().unwrap();
-        let (known, copy) = self.customers.entry(customer_id).or_default();
-        assert_eq!(version, *known + 1, "versions of {customer_id} come in order");
-        *known = version;
-        if version == 1 {
-            *copy = event["customer"].clone();
-        }
-        if let Some(changes) = event["changes"].as_object() {
-            changes.iter().for_each(|(field, value)| copy[field] = value.clone());
-        }
-    }
-}
-
-const FETCH: &str = "SELECT position, customer_id, event FROM customers.fetch_events($1, $2)";
-
-/// Consumes until `quiet` is set and nothing is left, in one session after another.
-fn consume_all(database: &Database, consumer: &str, quiet: &AtomicBool) -> Copy {
-    let (mut copy, mut dice) = (Copy::default(), Dice(consumer.len() as u64));
-    loop {
-        let mut client = connect_again(database);
-        let ended = client.batch_execute(&format!("SET application_name = '{consumer}'"));
-        let mut result = ended.map(|()| true);
-        while result.is_ok() {
-            let last_look = quiet.load(Ordering::Acquire);
-            result = copy.consume(&mut client, consumer, &mut dice);
-            if let Ok(false) = result {
-                if last_look {
-                    return copy;
-                }
-                dice.sleep(2);
-            }
-        }
-        assert_died(&result.unwrap_err());
-    }
-}
-
-/// Sets a flag at the end of its life, also where a test fails and others wait for the flag.
-struct SetWhenDropped<'a>(&'a AtomicBool);
-
-impl Drop for SetWhenDropped<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
-/// A session, as soon as the server has recovered.
-fn connect_again(database: &Database) -> Client {
-    let since = Instant::now();
-    loop {
-        match database.server.connect_as(&database.name, "postgres") {
-            Ok(client) => return client,
-            Err(error) => assert!(since.elapsed() < Duration::from_secs(30), "{error:?}"),
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// An error that says no more than that a session or its server has ended.
-fn assert_died(error: &Error) {
-    let expected = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
-    let died = error.as_db_error().map(DbError::code).is_none_or(|code| expected.contains(code));
-    assert!(died, "{error:?}");
-}
-
-/// Customers that many writers are to change.
-fn shared_customers(database: &Database) -> Vec<Uuid> {
-    let mut client = database.connect();
-    for consumer in CONSUMERS {
-        client.execute("SELECT customers.subscribe($1)", &[&consumer]).unwrap();
-    }
-    (0..20).map(|_| registered(&mut client)).collect()
-}
-
-fn assert_copy_is_true(client: &mut Client, consumer: &str, copy: &Copy) {
-    assert_eq!(copy.applied, positions(client), "{consumer} got every event, once");
-    let customers = client.query(
-        "SELECT customer_id, version,
-                jsonb_build_object('customerId', customer_id, 'email', email, 'name', name, 'status', status)
-           FROM customers.customers",
-        &[],
-    );
-    let customers = customers.unwrap();
-    assert_eq!(customers.len(), copy.customers.len());
-    for row in customers {
-        let (version, mut copied) = copy.customers[&row.get::<_, Uuid>(0)].clone();
-        // A name that was never known is left out.
-        if copied.get("name").is_none() {
-            copied["name"] = Value::Null;
-        }
-        assert_eq!((version, copied), (row.get(1), row.get(2)), "{consumer}'s copy");
-    }
-}
-
-/// The feed holds each change of each customer, and nothing else.
-fn assert_feed_is_whole(client: &mut Client) {
-    let differing: i64 = one(
-        client,
-        "SELECT count(*)
-           FROM customers.customers AS c
-           FULL JOIN (SELECT customer_id, array_agg(e.version ORDER BY e.position) AS versions
-                        FROM customers.events AS e GROUP BY customer_id) AS recorded USING (customer_id)
-          WHERE versions IS DISTINCT FROM ARRAY(SELECT generate_series(1, c.version))",
-        &[],
-    );
-    assert_eq!(differing, 0);
-}
 
 #[test]
 fn in_a_storm_no_consumer_loses_an_event_or_gets_one_twice() {
@@ -313,11 +22,11 @@ fn in_a_storm_no_consumer_loses_an_event_or_gets_one_twice() {
     }
     let seconds = std::env::var("CUSTOMER_DB_STORM").map_or(60, |s| s.parse().unwrap());
     let end = Instant::now() + Duration::from_secs(seconds);
-    let database = crate::kit::database();
+    let database = database();
     let shared = shared_customers(&database);
     let (database, shared) = (&database, shared.as_slice());
     let quiet = &AtomicBool::new(false);
-    let copies = thread::scope(|scope| {
+    let replicas = thread::scope(|scope| {
         let calm = SetWhenDropped(quiet);
         let consumers =
             CONSUMERS.map(|consumer| scope.spawn(move || consume_all(database, consumer, quiet)));
@@ -335,10 +44,11 @@ fn in_a_storm_no_consumer_loses_an_event_or_gets_one_twice() {
         assert!(committed > 100, "this was no storm: {committed} transactions");
         consumers.map(|consumer| consumer.join().unwrap())
     });
+    assert!(replicas.iter().all(|replica| replica.deaths > 0), "nobody was killed");
     let mut client = database.connect();
     assert_feed_is_whole(&mut client);
-    for (consumer, copy) in CONSUMERS.into_iter().zip(&copies) {
-        assert_copy_is_true(&mut client, consumer, copy);
+    for (consumer, replica) in CONSUMERS.into_iter().zip(&replicas) {
+        assert_replica_is_true(&mut client, consumer, replica);
     }
 }
 
@@ -355,10 +65,6 @@ fn write_until(end: Instant, mut writer: Writer) -> usize {
     committed
 }
 
-fn is_deadlock(error: &Error) -> bool {
-    error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
-}
-
 /// Ends the sessions of consumers.
 struct Killer {
     client: Client,
@@ -372,96 +78,4 @@ impl Killer {
                           WHERE datname = current_database() AND application_name = $1";
         self.client.execute(terminate, &[&self.dice.pick(&CONSUMERS)]).unwrap();
     }
-}
-
-#[test]
-fn after_a_crash_the_feed_holds_exactly_what_was_committed() {
-    if major() != 16 {
-        return;
-    }
-    let server = Server::start(&["fsync = on"]);
-    let database = &server.database();
-    let shared = shared_customers(database);
-    let quiet = &AtomicBool::new(false);
-    let consumer = CONSUMERS[0];
-    let copy = thread::scope(|scope| {
-        let calm = SetWhenDropped(quiet);
-        let copy = scope.spawn(move || consume_all(database, consumer, quiet));
-        for round in 0..10 {
-            let committed = write_until_a_crash(&server, database, &shared, round);
-            let mut client = connect_again(database);
-            end_prepared(&mut client);
-            assert_feed_is_whole(&mut client);
-            assert_recorded(&mut client, &committed);
-        }
-        drop(calm);
-        copy.join().unwrap()
-    });
-    assert_copy_is_true(&mut database.connect(), consumer, &copy);
-}
-
-/// Lets writers write until one of their sessions or the whole server is killed in the midst of it, and
-/// gives the changes whose COMMIT was answered.
-fn write_until_a_crash(
-    server: &Server,
-    database: &Database,
-    shared: &[Uuid],
-    round: u64,
-) -> Vec<Change> {
-    let mut writers: Vec<_> =
-        (0..6).map(|number| Writer::start(database, shared, round * 10 + number)).collect();
-    let victim = pid(&mut writers[0].client);
-    let enough = 100 + Dice(round).roll(100) as usize;
-    thread::scope(|scope| {
-        let (sender, receiver) = channel();
-        for mut writer in writers {
-            let sender = sender.clone();
-            scope.spawn(move || writer.write_until_it_dies(&sender));
-        }
-        drop(sender);
-        let mut committed = Vec::new();
-        while committed.len() < enough {
-            committed.extend(receiver.recv().expect("the writers live"));
-        }
-        if round.is_multiple_of(2) {
-            kill(victim, libc::SIGKILL);
-        } else {
-            server.crash();
-            server.pg_ctl("start");
-        }
-        committed.extend(receiver.into_iter().flatten());
-        committed
-    })
-}
-
-impl Writer<'_> {
-    fn write_until_it_dies(&mut self, committed: &Sender<Vec<Change>>) {
-        loop {
-            match self.write() {
-                Ok(changes) => committed.send(changes).expect("the test goes on"),
-                Err(error) if is_deadlock(&error) => {}
-                Err(error) => return assert_died(&error),
-            }
-        }
-    }
-}
-
-/// Commits what the crash left prepared: it would hold the feed, and the customers it changed.
-fn end_prepared(client: &mut Client) {
-    let prepared = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()";
-    for name in all::<String>(client, prepared, &[]) {
-        client.batch_execute(&format!("COMMIT PREPARED '{name}'")).unwrap();
-    }
-}
-
-fn assert_recorded(client: &mut Client, changes: &[Change]) {
-    let (ids, versions): (Vec<Uuid>, Vec<i64>) = changes.iter().copied().unzip();
-    let lost: i64 = one(
-        client,
-        "SELECT count(*) FROM unnest($1::uuid[], $2::bigint[]) AS c (customer_id, version)
-          WHERE NOT EXISTS (SELECT FROM customers.events AS e
-                             WHERE (e.customer_id, e.version) = (c.customer_id, c.version))",
-        &[&ids, &versions],
-    );
-    assert_eq!(lost, 0);
 }

@@ -3,6 +3,8 @@
 //! One cluster serves all tests of a run; each test takes a database of its own in it. A test that
 //! configures, kills or restores starts a cluster of its own. `CUSTOMER_DB_PG` names the major version.
 
+pub mod traffic;
+
 use postgres::error::DbError;
 use postgres::types::{FromSqlOwned, ToSql};
 use postgres::{Client, Config, GenericClient, NoTls, Row};
