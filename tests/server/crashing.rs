@@ -98,5 +98,5 @@ fn assert_recorded(client: &mut Client, changes: &[Change]) {
                              WHERE (e.customer_id, e.version) = (c.customer_id, c.version))",
         &[&ids, &versions],
     );
-    assert_eq!(lost, 0);
+    assert_eq!(lost, 0, "changes whose COMMIT was answered");
 }

@@ -2,7 +2,7 @@
 //! order transactions end in.
 
 use crate::kit::{
-    Database, Server, address, assert_refused, await_true, begin_change, call, caller, database,
+    Database, Server, address, assert_refused, await_blocked, begin_change, call, caller, database,
     fetched, one, pid, positions, project, register_ann, registered, silence, terminate, unique,
 };
 use postgres::Client;
@@ -318,6 +318,79 @@ fn a_transaction_that_comes_to_nothing_leaves_a_gap_that_readers_pass() {
 }
 
 #[test]
+fn each_transaction_of_a_session_holds_the_feed_anew() {
+    let database = database();
+    let mut writer = database.connect();
+    let mut reader = Reader::of(&database);
+    let mut holder = database.connect();
+    holder
+        .batch_execute(
+            "CREATE PROCEDURE change_twice() LANGUAGE plpgsql AS $$ BEGIN
+                PERFORM customers.register_customer('a@example.com');
+                COMMIT;
+                PERFORM customers.register_customer('b@example.com');
+                PERFORM pg_advisory_lock(1);
+             END $$",
+        )
+        .unwrap();
+    begin_change(&mut holder);
+    holder.batch_execute("COMMIT AND CHAIN").unwrap();
+    registered(&mut holder);
+    registered(&mut writer);
+    assert_eq!(reader.read_on(), [1]);
+    holder.batch_execute("COMMIT").unwrap();
+    assert_eq!(reader.read_on(), [2, 3]);
+
+    writer.batch_execute("SELECT pg_advisory_lock(1)").unwrap();
+    let session = pid(&mut holder);
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| holder.batch_execute("CALL change_twice()"));
+        await_blocked(&mut writer, session);
+        registered(&mut writer);
+        assert_eq!(reader.read_on(), [4]);
+        writer.batch_execute("SELECT pg_advisory_unlock(1)").unwrap();
+        call.join().unwrap().unwrap();
+    });
+    assert_eq!(reader.read_on(), [5, 6]);
+}
+
+#[test]
+fn positions_beyond_32_bits_are_held_and_read_like_others() {
+    let database = database();
+    let mut writer = database.connect();
+    let mut reader = Reader::of(&database);
+    let before: i64 = (1 << 32) - 2;
+    writer.execute("SELECT setval('customers.events_position_seq', $1)", &[&before]).unwrap();
+    registered(&mut writer);
+    registered(&mut writer);
+    let mut holder = database.connect();
+    begin_change(&mut holder);
+    registered(&mut writer);
+    assert_eq!(reader.read_on(), [before + 1, before + 2]);
+    holder.batch_execute("COMMIT").unwrap();
+    assert_eq!(reader.read_on(), [before + 3, before + 4]);
+}
+
+#[test]
+fn arguments_may_be_named() {
+    let mut client = database().connect();
+    registered(&mut client);
+    for (call, read) in [
+        ("read_events(after => 0, batch_size => 1)", 1),
+        ("read_events(after => 1)", 0),
+        ("subscribe(consumer => 'mailer', after => 0)", 1),
+        ("fetch_events(consumer => 'mailer', batch_size => 1)", 1),
+        ("acknowledge(consumer => 'mailer', \"position\" => 1)", 1),
+        ("fetch_events(consumer => 'mailer')", 0),
+        ("prune_events(older_than => '1 day')", 1),
+        ("unsubscribe(consumer => 'mailer')", 1),
+    ] {
+        let rows = client.query(&format!("SELECT * FROM customers.{call}"), &[]);
+        assert_eq!(rows.unwrap().len(), read, "{call}");
+    }
+}
+
+#[test]
 fn a_writer_reads_its_own_events_once_it_has_committed() {
     let database = database();
     let mut client = database.connect();
@@ -397,8 +470,7 @@ fn within_a_customer_versions_come_in_order_though_its_changes_race() {
         let waiting =
             scope.spawn(|| call(&mut second, "update_customer($1, name => 'Ann')", &[&id]));
         let mut observer = database.connect();
-        let blocked = "SELECT cardinality(pg_blocking_pids($1)) > 0";
-        await_true(&mut observer, blocked, &[&session]);
+        await_blocked(&mut observer, session);
         // Positions that others draw meanwhile lie between the two.
         registered(&mut observer);
         first.batch_execute("COMMIT").unwrap();
