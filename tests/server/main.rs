@@ -2,18 +2,24 @@
 
 mod kit;
 
+mod consuming;
+mod crashing;
 mod documentation;
 mod dumping;
+mod feed;
 mod guarding;
 mod installing;
 mod locales;
 mod memory;
 mod notifying;
 mod patching;
+mod pruning;
 mod racing;
 mod reading;
 mod recording;
 mod refusals;
 mod registering;
+mod standby;
 mod status;
+mod storm;
 mod updating;

@@ -1,7 +1,8 @@
 //! Promise: who listens to the channel "customers" hears of exactly the changes that committed.
 
 use crate::kit::{
-    address, all, caller, database, one, payloads, project, received, refusal, registered, role,
+    address, all, caller, database, one, payloads, positions, project, received, refusal,
+    registered, role,
 };
 use postgres::Client;
 use serde_json::{Value, json};
@@ -41,10 +42,6 @@ fn writer(database: &crate::kit::Database, limit: i32) -> Client {
     let set = format!("LOAD 'customer_db'; SET customer_db.notify_limit = {limit}");
     client.batch_execute(&set).unwrap();
     client
-}
-
-fn positions(client: &mut Client) -> Vec<i64> {
-    all(client, "SELECT position FROM customers.events ORDER BY position", &[])
 }
 
 #[test]

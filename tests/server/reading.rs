@@ -27,7 +27,7 @@ fn register(client: &mut Client, email: &str) -> Customer {
 }
 
 /// Somebody with a few events, suspended.
-fn ann_with_a_past(client: &mut Client) -> Customer {
+pub fn ann_with_a_past(client: &mut Client) -> Customer {
     let id = register_ann(client).id;
     call(client, "update_customer($1, 'zyxw@example.com', 'Zyxw')", &[&id]).unwrap();
     call(client, "patch_customer($1, '{\"name\": null}')", &[&id]).unwrap();
@@ -36,7 +36,7 @@ fn ann_with_a_past(client: &mut Client) -> Customer {
 }
 
 /// Every set-returning function, with arguments that find that somebody.
-fn every_read(ann: &Customer) -> Vec<String> {
+pub fn every_read(ann: &Customer) -> Vec<String> {
     let Customer { id, email, .. } = ann;
     vec![
         format!("get_customer('{id}')"),
@@ -402,7 +402,7 @@ fn no_read_assigns_a_transaction_id() {
 }
 
 #[test]
-fn every_read_works_in_a_read_only_transaction() {
+pub fn every_read_works_in_a_read_only_transaction() {
     let mut client = database().connect();
     let ann = ann_with_a_past(&mut client);
     let before = contents(&mut client);

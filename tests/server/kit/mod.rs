@@ -3,6 +3,8 @@
 //! One cluster serves all tests of a run; each test takes a database of its own in it. A test that
 //! configures, kills or restores starts a cluster of its own. `CUSTOMER_DB_PG` names the major version.
 
+pub mod traffic;
+
 use postgres::error::DbError;
 use postgres::types::{FromSqlOwned, ToSql};
 use postgres::{Client, Config, GenericClient, NoTls, Row};
@@ -84,14 +86,9 @@ impl Server {
 
     /// Starts a cluster of another PostgreSQL, with variables in its environment.
     pub fn start_of(home: &Path, environment: &[(&str, &str)], settings: &[&str]) -> Self {
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder =
-            std::env::temp_dir().join(format!("customer_db.{}.{count}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).expect("a folder for the cluster");
         let environment =
             environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let server = Self { home: home.to_owned(), environment, folder };
+        let server = Self { home: home.to_owned(), environment, folder: new_folder() };
         succeed(
             server
                 .program("initdb")
@@ -101,7 +98,7 @@ impl Server {
         );
         let mut conf = vec![
             "listen_addresses = ''".to_owned(),
-            format!("unix_socket_directories = '{}'", server.folder.display()),
+            server.socket_setting(),
             "fsync = off".to_owned(),
             "max_connections = 120".to_owned(),
             "max_prepared_transactions = 20".to_owned(),
@@ -112,6 +109,32 @@ impl Server {
             .expect("postgresql.auto.conf");
         server.pg_ctl("start");
         server
+    }
+
+    /// A hot standby of this cluster that streams from it.
+    pub fn standby(&self) -> Self {
+        let standby = Self {
+            home: self.home.clone(),
+            environment: self.environment.clone(),
+            folder: new_folder(),
+        };
+        succeed(
+            self.program("pg_basebackup")
+                .args(["--host", self.host(), "--username=postgres", "--checkpoint=fast"])
+                .args(["--no-sync", "--write-recovery-conf", "--pgdata"])
+                .arg(standby.data()),
+        );
+        let path = standby.data().join("postgresql.auto.conf");
+        let conf = fs::read_to_string(&path).expect("postgresql.auto.conf");
+        fs::write(&path, format!("{conf}\n{}\n", standby.socket_setting()))
+            .expect("postgresql.auto.conf");
+        standby.pg_ctl("start");
+        standby
+    }
+
+    /// Where it listens: a line of postgresql.conf.
+    fn socket_setting(&self) -> String {
+        format!("unix_socket_directories = '{}'", self.folder.display())
     }
 
     /// A program of the same PostgreSQL, in the same environment.
@@ -175,22 +198,53 @@ impl Server {
         Database { server: self, name }
     }
 
+    fn postmaster(&self) -> Option<i32> {
+        let pid_file = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        pid_file.lines().next()?.parse().ok()
+    }
+
+    /// Kills the postmaster as a crash would, and waits until its children have noticed.
+    pub fn crash(&self) {
+        let postmaster = self.postmaster().expect("the cluster runs");
+        // Stopped before, it gets no further children.
+        kill(postmaster, libc::SIGSTOP);
+        let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"))
+            .expect("the postmaster's children");
+        let children = children.split_whitespace().map(|pid| pid.parse().expect("a process id"));
+        kill(postmaster, libc::SIGKILL);
+        std::iter::once(postmaster).chain(children).for_each(await_end);
+    }
+
     fn stop(&self) {
-        let pid_file = self.data().join("postmaster.pid");
-        let pid = fs::read_to_string(&pid_file)
-            .ok()
-            .and_then(|text| text.lines().next()?.parse::<i32>().ok());
-        if let Some(pid) = pid {
-            // SAFETY: SIGQUIT, "immediate shutdown", to the postmaster that we started.
-            unsafe { libc::kill(pid, libc::SIGQUIT) };
-            let since = Instant::now();
-            // SAFETY: signal 0 only asks whether it is still there.
-            while unsafe { libc::kill(pid, 0) } == 0 && since.elapsed() < Duration::from_secs(30) {
-                std::thread::sleep(Duration::from_millis(5));
-            }
+        if let Some(postmaster) = self.postmaster() {
+            // "Immediate shutdown".
+            kill(postmaster, libc::SIGQUIT);
+            await_end(postmaster);
         }
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Sends a signal to a process of a cluster that was started here.
+pub fn kill(pid: i32, signal: i32) {
+    // SAFETY: a plain call.
+    unsafe { libc::kill(pid, signal) };
+}
+
+fn await_end(pid: i32) {
+    let since = Instant::now();
+    // SAFETY: signal 0 only asks whether it is still there.
+    while unsafe { libc::kill(pid, 0) } == 0 && since.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn new_folder() -> PathBuf {
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("customer_db.{}.{count}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).expect("a folder for the cluster");
+    folder
 }
 
 impl Drop for Server {
@@ -355,9 +409,21 @@ pub fn caller(client: &mut Client) -> String {
 
 /// Waits until a session waits for a lock.
 pub fn await_blocked(observer: &mut Client, pid: i32) {
+    await_true(observer, "SELECT cardinality(pg_blocking_pids($1)) > 0", &[&pid]);
+}
+
+/// Ends a session as an administrator does, and waits until it is gone.
+pub fn terminate(observer: &mut Client, pid: i32) {
+    observer.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("a superuser may");
+    let gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)";
+    await_true(observer, gone, &[&pid]);
+}
+
+/// Waits until a query answers true.
+pub fn await_true(observer: &mut Client, query: &str, params: Params) {
     let since = Instant::now();
-    while !one::<bool>(observer, "SELECT cardinality(pg_blocking_pids($1)) > 0", &[&pid]) {
-        assert!(since.elapsed() < Duration::from_secs(30), "session {pid} waits for nobody");
+    while !one::<bool>(observer, query, params) {
+        assert!(since.elapsed() < Duration::from_secs(30), "never true: {query}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -433,6 +499,29 @@ pub fn stored(client: &mut impl GenericClient, id: Uuid) -> Customer {
 /// How many events are recorded.
 pub fn event_count(client: &mut impl GenericClient) -> i64 {
     one(client, "SELECT count(*) FROM customers.events", &[])
+}
+
+/// The positions of all events that are recorded.
+pub fn positions(client: &mut Client) -> Vec<i64> {
+    all(client, "SELECT position FROM customers.events ORDER BY position", &[])
+}
+
+/// The positions that a function of the feed returns, as in "fetch_events('mailer')".
+pub fn fetched(client: &mut Client, function: &str) -> Vec<i64> {
+    all(client, &format!("SELECT position FROM customers.{function}"), &[])
+}
+
+/// Has a session write without NOTIFY, so that its transactions can be prepared.
+pub fn silence(client: &mut Client) {
+    client
+        .batch_execute("LOAD 'customer_db'; SET customer_db.notify = off")
+        .expect("a superuser may");
+}
+
+/// Opens a transaction and registers somebody in it.
+pub fn begin_change(client: &mut Client) {
+    client.batch_execute("BEGIN").expect("BEGIN");
+    registered(client);
 }
 
 /// Everything in the tables: what must be the same before and after something that changes nothing.

@@ -1,0 +1,64 @@
+//! Promise: a hot standby answers reads of customers, leaves the feed to the primary, and once promoted
+//! goes on with it without loss.
+
+use crate::kit::{
+    Server, assert_refused, await_true, begin_change, fetched, one, positions, registered, silence,
+};
+use crate::reading::{ann_with_a_past, every_read};
+use postgres::Client;
+
+/// Waits until the standby shows what the primary has committed.
+fn await_replay(primary: &mut Client, standby: &mut Client) {
+    let lsn: String = one(primary, "SELECT pg_current_wal_lsn()::text", &[]);
+    let replayed = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn";
+    await_true(standby, replayed, &[&lsn]);
+}
+
+#[test]
+fn a_standby_reads_customers_and_not_the_feed_and_goes_on_with_it_when_promoted() {
+    let primary = Server::start(&[]);
+    let database = primary.database();
+    let mut writer = database.connect();
+    let ann = ann_with_a_past(&mut writer);
+    writer.batch_execute("SELECT customers.subscribe('mailer')").unwrap();
+    let standby = primary.standby();
+    let mut client = standby.connect(&database.name);
+
+    // What only the stream brings: a place, and a transaction prepared between two committed ones.
+    writer.batch_execute("SELECT customers.acknowledge('mailer', 2)").unwrap();
+    registered(&mut writer);
+    let mut preparing = database.connect();
+    silence(&mut preparing);
+    begin_change(&mut preparing);
+    preparing.batch_execute("PREPARE TRANSACTION 'prepared'").unwrap();
+    registered(&mut writer);
+    await_replay(&mut writer, &mut client);
+
+    let mut transaction = client.transaction().unwrap();
+    for function in every_read(&ann) {
+        let rows = transaction.query(&format!("SELECT * FROM customers.{function}"), &[]);
+        assert!(!rows.unwrap().is_empty(), "{function}");
+    }
+    let assigned = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL";
+    assert!(!one::<bool>(&mut transaction, assigned, &[]));
+    transaction.commit().unwrap();
+    for function in ["read_events(0)", "fetch_events('mailer')", "fetch_events('nobody')"] {
+        let read = client.query(&format!("SELECT customers.{function}"), &[]);
+        assert_refused(read, "25006", &[]);
+    }
+
+    let before = positions(&mut writer);
+    drop(primary);
+    standby.pg_ctl("promote");
+    // The session that was refused a moment ago may read on now.
+    assert_eq!(fetched(&mut client, "fetch_events('mailer')"), before[2..5]);
+    assert_eq!(fetched(&mut client, "read_events(0)"), before[..5], "the prepared one holds it");
+    registered(&mut client);
+    assert_eq!(fetched(&mut client, "read_events(0)"), before[..5]);
+    client.batch_execute("COMMIT PREPARED 'prepared'").unwrap();
+    let after = positions(&mut client);
+    assert_eq!(after.len(), before.len() + 2);
+    assert_eq!(after[..5], before[..5]);
+    assert_eq!(fetched(&mut client, "read_events(0)"), after);
+    assert_eq!(fetched(&mut client, "fetch_events('mailer')"), after[2..]);
+}

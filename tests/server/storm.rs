@@ -1,0 +1,81 @@
+//! Promise: whatever writers do at once and however consumers die, each consumer gets each committed
+//! change, once and in order.
+//!
+//! `CUSTOMER_DB_STORM` sets how many seconds the storm lasts.
+
+use crate::kit::traffic::{
+    CONSUMERS, Dice, SetWhenDropped, Writer, assert_feed_is_whole, assert_replica_is_true,
+    consume_all, is_deadlock, shared_customers,
+};
+use crate::kit::{database, major};
+use postgres::Client;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const WRITERS: u64 = 12;
+
+#[test]
+fn in_a_storm_no_consumer_loses_an_event_or_gets_one_twice() {
+    if major() != 16 {
+        return;
+    }
+    let seconds = std::env::var("CUSTOMER_DB_STORM").map_or(60, |s| s.parse().unwrap());
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let database = database();
+    let shared = shared_customers(&database);
+    let (database, shared) = (&database, shared.as_slice());
+    let quiet = &AtomicBool::new(false);
+    let replicas = thread::scope(|scope| {
+        let calm = SetWhenDropped(quiet);
+        let consumers =
+            CONSUMERS.map(|consumer| scope.spawn(move || consume_all(database, consumer, quiet)));
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|seed| {
+                scope.spawn(move || write_until(end, Writer::start(database, shared, seed)))
+            })
+            .collect();
+        let mut killer = Killer { client: database.connect(), dice: Dice(200) };
+        while !writers.iter().all(|writer| writer.is_finished()) {
+            killer.kill();
+        }
+        drop(calm);
+        let committed: usize = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+        assert!(committed > 100, "this was no storm: {committed} transactions");
+        consumers.map(|consumer| consumer.join().unwrap())
+    });
+    assert!(replicas.iter().all(|replica| replica.deaths > 0), "nobody was killed");
+    let mut client = database.connect();
+    assert_feed_is_whole(&mut client);
+    for (consumer, replica) in CONSUMERS.into_iter().zip(&replicas) {
+        assert_replica_is_true(&mut client, consumer, replica);
+    }
+}
+
+/// Writes until then, and tells how many transactions committed.
+fn write_until(end: Instant, mut writer: Writer) -> usize {
+    let mut committed = 0;
+    while Instant::now() < end {
+        match writer.write() {
+            Ok(changes) => committed += usize::from(!changes.is_empty()),
+            Err(error) => assert!(is_deadlock(&error), "{error:?}"),
+        }
+        writer.dice.sleep(10);
+    }
+    committed
+}
+
+/// Ends the sessions of consumers.
+struct Killer {
+    client: Client,
+    dice: Dice,
+}
+
+impl Killer {
+    fn kill(&mut self) {
+        self.dice.sleep(100);
+        let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                          WHERE datname = current_database() AND application_name = $1";
+        self.client.execute(terminate, &[&self.dice.pick(&CONSUMERS)]).unwrap();
+    }
+}
