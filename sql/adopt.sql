@@ -1,6 +1,4 @@
 -- A table of customers that was there before gets what it lacks, and keeps what its owner chose.
-ALTER TABLE customers.customers ADD COLUMN IF NOT EXISTS version bigint NOT NULL DEFAULT 1;
-
 DO $adopt$
 DECLARE
     customers regclass = 'customers.customers';
@@ -9,7 +7,7 @@ BEGIN
     FOR lacking IN
         SELECT wanted.name, wanted.value
           FROM (VALUES ('customer_id', 'gen_random_uuid()'), ('status', quote_literal('ACTIVE')),
-                       ('registered_at', 'now()'), ('updated_at', 'now()')) AS wanted (name, value)
+                       ('registered_at', 'now()'), ('updated_at', 'now()'), ('version', '1')) AS wanted (name, value)
           JOIN pg_attribute ON attrelid = customers AND attname = wanted.name
          WHERE NOT atthasdef
     LOOP
@@ -20,7 +18,7 @@ BEGIN
         SELECT attname AS name
           FROM pg_attribute
          WHERE attrelid = customers
-           AND attname IN ('email', 'status', 'registered_at', 'updated_at')
+           AND attname IN ('customer_id', 'email', 'status', 'registered_at', 'updated_at', 'version')
            AND NOT attnotnull
     LOOP
         EXECUTE format('ALTER TABLE customers.customers ALTER %I SET NOT NULL', lacking.name);
@@ -29,18 +27,42 @@ BEGIN
     -- Addresses compare by their bytes, in every database.
     IF (SELECT attcollation <> 'pg_catalog."C"'::regcollation
           FROM pg_attribute WHERE attrelid = customers AND attname = 'email') THEN
-        ALTER TABLE customers.customers ALTER email TYPE text COLLATE "C";
+        BEGIN
+            ALTER TABLE customers.customers ALTER email TYPE text COLLATE "C";
+        EXCEPTION WHEN feature_not_supported THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'object_not_in_prerequisite_state',
+                MESSAGE = 'the column email of customers.customers is used, and cannot get the collation "C"',
+                DETAIL  = SQLERRM,
+                HINT    = 'Drop the view, policy, trigger or generated column that uses it, attach, and create it again.';
+        END;
     END IF;
 
     IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = customers AND contype = 'p') THEN
         ALTER TABLE customers.customers ADD PRIMARY KEY (customer_id);
     END IF;
 
-    IF NOT EXISTS (SELECT FROM pg_index
-                    WHERE indrelid = customers AND indisunique AND indpred IS NULL AND indnkeyatts = 1
-                      AND indkey[0] = (SELECT attnum FROM pg_attribute
-                                        WHERE attrelid = customers AND attname = 'email')) THEN
-        ALTER TABLE customers.customers ADD CONSTRAINT customers_email_key UNIQUE (email);
+    FOR lacking IN
+        SELECT attname AS name
+          FROM pg_attribute
+         WHERE attrelid = customers
+           AND attname IN ('customer_id', 'email')
+           AND NOT EXISTS (SELECT FROM pg_index
+                            WHERE indrelid = customers AND indkey[0] = attnum AND indnkeyatts = 1
+                              AND indisunique AND indimmediate AND indisvalid AND indpred IS NULL)
+    LOOP
+        EXECUTE format('ALTER TABLE customers.customers ADD UNIQUE (%I)', lacking.name);
+    END LOOP;
+
+    IF EXISTS (SELECT FROM pg_class LEFT JOIN pg_index ON indexrelid = pg_class.oid
+                WHERE relnamespace = 'customers'::regnamespace AND relname = 'idx_customers_status'
+                  AND (indrelid, indkey[0]) IS DISTINCT FROM
+                      (customers::oid, (SELECT attnum FROM pg_attribute
+                                         WHERE attrelid = customers AND attname = 'status'))) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'customers.idx_customers_status is not the index on status',
+            HINT    = 'Rename it with ALTER INDEX … RENAME TO, and attach again.';
     END IF;
 
     IF NOT EXISTS (SELECT FROM pg_constraint

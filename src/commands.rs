@@ -8,6 +8,7 @@ use crate::profile::{Profile, profile_columns};
 use crate::random::random_uuid;
 use crate::rules::{email, name};
 use crate::statement::{Param, Statement, connected, sql};
+use crate::witness::witnessed;
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, TEXTOID, UUIDOID};
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, Uuid};
@@ -20,7 +21,8 @@ fn register_customer(
 ) -> Profile {
     static INSERT: Statement = Statement::new(
         sql!(
-            "INSERT INTO customers.customers (customer_id, email, name) VALUES ($1, $2, $3)
+            "INSERT INTO customers.customers (customer_id, email, name, status)
+             VALUES ($1, $2, $3, 'ACTIVE')
              RETURNING ",
             profile_columns!()
         ),
@@ -33,7 +35,7 @@ fn register_customer(
     {
         return registered;
     }
-    write(&INSERT, &params).expect("INSERT returns its row or raises")
+    write(&INSERT, &params).ok_or(Refusal::NotWritten).or_refuse()
 }
 
 /// Registers under a given id, or finds that this very customer has been. None when the id or the
@@ -41,7 +43,8 @@ fn register_customer(
 fn register_once(email: Option<&str>, name: Option<&str>, params: [Param; 3]) -> Option<Profile> {
     static INSERT_ONCE: Statement = Statement::new(
         sql!(
-            "INSERT INTO customers.customers (customer_id, email, name) VALUES ($1, $2, $3)
+            "INSERT INTO customers.customers (customer_id, email, name, status)
+             VALUES ($1, $2, $3, 'ACTIVE')
              ON CONFLICT DO NOTHING
              RETURNING ",
             profile_columns!()
@@ -60,7 +63,7 @@ fn register_once(email: Option<&str>, name: Option<&str>, params: [Param; 3]) ->
     write(&INSERT_ONCE, &params).or_else(|| {
         let email = email::canonical(email?).or_refuse();
         let name = name.map(|name| name::canonical(name).or_refuse());
-        write(&FIND_SAME, &[params[0], email.into_datum(), name.as_deref().into_datum()])
+        profile(&FIND_SAME, &[params[0], email.into_datum(), name.as_deref().into_datum()])
     })
 }
 
@@ -94,8 +97,9 @@ fn set_status(
     reason: Option<&str>,
     expected_version: Option<i64>,
 ) -> Profile {
+    let id = customer_id.ok_or(Refusal::Missing("customer_id")).or_refuse();
     let status = Some(status.ok_or(Refusal::Missing("status")).or_refuse());
-    with_reason(reason, || {
+    with_reason(id, reason, || {
         change(customer_id, Change { status, ..Default::default() }, expected_version).or_refuse()
     })
 }
@@ -158,8 +162,11 @@ fn change(
         expected_version.into_datum(),
     ];
     write(&UPDATE, &params).ok_or_else(|| match (expected_version, current_version(customer_id)) {
-        (Some(expected), Some(current)) => Refusal::VersionConflict { expected, current },
-        _ => Refusal::NoCustomer,
+        (Some(expected), Some(current)) if expected != current => {
+            Refusal::VersionConflict { expected, current }
+        }
+        (_, Some(_)) => Refusal::NotWritten,
+        (_, None) => Refusal::NoCustomer,
     })
 }
 
@@ -173,7 +180,17 @@ fn current_version(customer_id: Uuid) -> Option<i64> {
     version
 }
 
+/// Runs a statement that writes a customer, under the rules.
 fn write(statement: &Statement, params: &[Param]) -> Option<Profile> {
+    let mut written = None;
+    witnessed(|| {
+        written = profile(statement, params);
+        written.is_some()
+    });
+    written
+}
+
+fn profile(statement: &Statement, params: &[Param]) -> Option<Profile> {
     without_values(|| {
         connected(|context| {
             let mut profile = None;

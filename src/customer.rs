@@ -1,9 +1,8 @@
 //! A row of customers.customers, as triggers and look-ups see it.
 
-use crate::errors::Refusal;
-use crate::table::column_number;
-use pgrx::{FromDatum, IntoDatum, Uuid, pg_sys};
-use std::ffi::CStr;
+use crate::table::{ColumnSpec, has_types};
+use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
+use pgrx::{FromDatum, IntoDatum, PgTupleDesc, Uuid, pg_sys};
 
 /// The columns of a customer, in the order of `customers.profile`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,17 +27,22 @@ pub const COLUMNS: [Column; 7] = [
 ];
 
 impl Column {
-    fn name(self) -> &'static CStr {
+    pub const fn spec(self) -> ColumnSpec {
         match self {
-            Self::CustomerId => c"customer_id",
-            Self::Email => c"email",
-            Self::Name => c"name",
-            Self::Status => c"status",
-            Self::RegisteredAt => c"registered_at",
-            Self::UpdatedAt => c"updated_at",
-            Self::Version => c"version",
+            Self::CustomerId => ColumnSpec::new(c"customer_id", UUIDOID),
+            Self::Email => ColumnSpec::new(c"email", TEXTOID),
+            Self::Name => ColumnSpec::new(c"name", TEXTOID),
+            Self::Status => ColumnSpec::new(c"status", TEXTOID),
+            Self::RegisteredAt => ColumnSpec::new(c"registered_at", TIMESTAMPTZOID),
+            Self::UpdatedAt => ColumnSpec::new(c"updated_at", TIMESTAMPTZOID),
+            Self::Version => ColumnSpec::new(c"version", INT8OID),
         }
     }
+}
+
+/// Whether rows so described are customers, column for column.
+pub fn describes_customers(desc: &PgTupleDesc) -> bool {
+    has_types(desc, COLUMNS.into_iter().map(|column| column.spec().r#type))
 }
 
 /// Where the columns stand. A table that was adopted may have them in another order, among columns of
@@ -52,11 +56,8 @@ impl Layout {
     pub unsafe fn of(table: pg_sys::Relation) -> Self {
         Self(COLUMNS.map(|column| {
             // SAFETY: promised by the caller.
-            let number = unsafe { column_number((*table).rd_att, column.name(), column as usize) };
-            number.unwrap_or_else(|| {
-                let missing = column.name().to_string_lossy().into_owned();
-                Refusal::NotCustomers { missing }.raise()
-            })
+            let number = unsafe { column.spec().number((*table).rd_att, column as usize) };
+            number.unwrap_or_else(|| column.spec().refuse_to_miss(c"customers"))
         }))
     }
 

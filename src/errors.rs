@@ -10,6 +10,16 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, Location};
 use thiserror::Error;
 
+/// What no row of customers.customers may be.
+macro_rules! broken_customer {
+    () => {
+        "customers.broken_rule(email, name, status) IS NOT NULL OR customer_id IS NULL \
+         OR registered_at IS NULL OR registered_at > now() OR updated_at IS NULL \
+         OR version IS NULL OR version < 1"
+    };
+}
+pub(crate) use broken_customer;
+
 #[derive(Debug, Error)]
 pub enum Refusal {
     #[error(transparent)]
@@ -28,6 +38,12 @@ pub enum Refusal {
     BeyondFeed,
     #[error("older_than must not be negative")]
     Age,
+    #[error("consumer must have 1 to {max} octets", max = crate::feed::consumers::MAX_NAME_OCTETS)]
+    ConsumerName,
+    #[error("no such duty")]
+    UnknownDuty,
+    #[error("no such role")]
+    UnknownRole,
     #[error("the feed can only be read in a READ COMMITTED transaction")]
     Isolation,
     #[error("the feed cannot be read on a standby")]
@@ -70,12 +86,18 @@ pub enum Refusal {
     NoCustomer,
     #[error("the customer has another version")]
     VersionConflict { expected: i64, current: i64 },
-    #[error("customers.customers is not a table of customers")]
-    NotCustomers { missing: String },
+    #[error("customers.{table} is not the table that customer_db works with")]
+    OtherTable { table: String, lacks: String },
+    #[error("customers.profile is not the type that customer_db was installed with")]
+    OtherType,
+    #[error("the rules are not in force in this database")]
+    NotAttached,
+    #[error("a trigger has kept the customer from being written")]
+    NotWritten,
     #[error("customers.customers has rows that break a rule")]
     BrokenRules { rows: i64 },
-    #[error("customers.customers has addresses that stand more than once")]
-    SharedAddresses { addresses: i64 },
+    #[error("customers.customers has addresses or ids that stand more than once")]
+    Shared { values: i64 },
 }
 
 impl Refusal {
@@ -97,6 +119,9 @@ impl Refusal {
             | Self::BatchSize
             | Self::BeyondFeed
             | Self::Age
+            | Self::ConsumerName
+            | Self::UnknownDuty
+            | Self::UnknownRole
             | Self::RegisteredInFuture
             | Self::NotAnArray
             | Self::NotAnObject
@@ -112,9 +137,12 @@ impl Refusal {
             Self::Standby => "25006",
             Self::NoCustomer | Self::NoConsumer => "PT404",
             Self::VersionConflict { .. } => "PT409",
-            Self::NotCustomers { .. } | Self::BrokenRules { .. } | Self::SharedAddresses { .. } => {
-                "55000"
-            }
+            Self::OtherTable { .. }
+            | Self::OtherType
+            | Self::NotAttached
+            | Self::NotWritten
+            | Self::BrokenRules { .. }
+            | Self::Shared { .. } => "55000",
         }
     }
 
@@ -123,9 +151,9 @@ impl Refusal {
             Self::VersionConflict { expected, current } => {
                 Some(format!("Expected version {expected}, the current version is {current}."))
             }
-            Self::NotCustomers { missing } => Some(format!("It lacks {missing}.")),
+            Self::OtherTable { lacks, .. } => Some(format!("It lacks {lacks}.")),
             Self::BrokenRules { rows } => Some(format!("There are {rows} of them.")),
-            Self::SharedAddresses { addresses } => Some(format!("There are {addresses} of them.")),
+            Self::Shared { values } => Some(format!("There are {values} of them.")),
             _ => None,
         }
     }
@@ -164,6 +192,14 @@ impl Refusal {
                  rewound the feed, copy everything again."
             }
             Self::Age => "Give an interval like '90 days'.",
+            Self::ConsumerName => "Name it after the service that reads, like 'search-index'.",
+            Self::UnknownDuty => {
+                "Duties are writer, reader, support, consumer, auditor, privacy and operator."
+            }
+            Self::UnknownRole => {
+                "Create it with CREATE ROLE. Duties are writer, reader, support, consumer, auditor, \
+                 privacy and operator."
+            }
             Self::Isolation => {
                 "Read it in a transaction of its own: an older snapshot misses events."
             }
@@ -199,18 +235,27 @@ impl Refusal {
             Self::VersionConflict { .. } => {
                 "Read the customer again, decide again, and give the version you have read."
             }
-            Self::NotCustomers { .. } => {
+            Self::OtherTable { .. } => {
                 "Rename it, or give it the columns that the reference lists."
             }
-            Self::BrokenRules { .. } => {
-                "Mend them first: SELECT customer_id, customers.broken_rule(email, name, status) \
-                 FROM customers.customers \
-                 WHERE customers.broken_rule(email, name, status) IS NOT NULL"
+            Self::OtherType => "Restore it: DROP EXTENSION customer_db CASCADE keeps the data.",
+            Self::NotAttached => {
+                "The owner of the extension calls customers.attach(), which creates tables and \
+                 triggers that are missing and enables them."
             }
-            Self::SharedAddresses { .. } => {
-                "Mend them first: SELECT customer_id FROM customers.customers \
-                 WHERE email IN (SELECT email FROM customers.customers \
-                 GROUP BY email HAVING count(*) > 1)"
+            Self::NotWritten => "See the triggers of customers.customers.",
+            Self::BrokenRules { .. } => {
+                concat!(
+                    "Mend them first: SELECT customer_id, customers.broken_rule(email, name, status) \
+                     FROM customers.customers WHERE ",
+                    broken_customer!()
+                )
+            }
+            Self::Shared { .. } => {
+                "Mend them first: SELECT customer_id, email FROM customers.customers AS customer \
+                 WHERE EXISTS (SELECT FROM customers.customers AS other \
+                 WHERE other.ctid <> customer.ctid \
+                 AND (other.email = customer.email OR other.customer_id = customer.customer_id))"
             }
         }
     }

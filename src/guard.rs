@@ -3,10 +3,11 @@
 
 use crate::customer::{Column, CustomerRow};
 use crate::errors::{OrRefuse, Refusal};
-use crate::feed::prune;
+use crate::exemption;
 use crate::rules::status::Status;
 use crate::rules::{email, name};
 use crate::trigger::{Fired, Trigger};
+use crate::witness;
 use pgrx::prelude::*;
 
 #[pg_extern(sql = false)]
@@ -15,6 +16,7 @@ fn guard(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     let trigger = unsafe { Trigger::from_call(fcinfo) };
     let layout = trigger.layout();
     let mut row = trigger.new_row(&layout);
+    witness::guarded();
     if trigger.is_update() {
         update(&trigger.old_row(&layout), &mut row).or_refuse();
     } else {
@@ -47,9 +49,10 @@ fn update(old: &CustomerRow, new: &mut CustomerRow) -> Result<(), Refusal> {
     if new.integer(Column::RegisteredAt) != old.integer(Column::RegisteredAt) {
         return Err(Refusal::Immutable("registered_at"));
     }
+    let is_erasing = new.uuid(Column::CustomerId).is_some_and(exemption::is_erasing);
     // What stays was canonical when it came in.
     let differs = |new: &CustomerRow, column| new.text(column) != old.text(column);
-    if differs(new, Column::Email) {
+    if differs(new, Column::Email) && !is_erasing {
         canonicalise_email(new)?;
     }
     if differs(new, Column::Name) {
@@ -62,11 +65,11 @@ fn update(old: &CustomerRow, new: &mut CustomerRow) -> Result<(), Refusal> {
     let mut version = old.integer(Column::Version).unwrap_or(0);
     if [Column::Email, Column::Name, Column::Status].into_iter().any(|column| differs(new, column))
     {
-        if status(old)? == Status::Closed {
+        if status(old)? == Status::Closed && !is_erasing {
             return Err(Refusal::Closed);
         }
-        updated_at = now().max(updated_at + 1);
-        version += 1;
+        updated_at = now().max(updated_at.saturating_add(1));
+        version = version.saturating_add(1);
     }
     new.set_integer(Column::UpdatedAt, updated_at);
     new.set_integer(Column::Version, version);
@@ -111,7 +114,7 @@ fn refuse_removal(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     // SAFETY: this is the call at hand.
     let trigger = unsafe { Trigger::from_call(fcinfo) };
     match trigger.table_name().to_bytes() {
-        b"events" if prune::in_progress() => Fired::after_statement(),
+        b"events" if exemption::at_work().is_some() => Fired::after_statement(),
         b"events" => Refusal::EventsStay.raise(),
         _ => Refusal::CustomersStay.raise(),
     }

@@ -8,6 +8,7 @@ use crate::rows::Rows;
 use crate::rules::status::Status;
 use crate::rules::{email, name};
 use crate::statement::{Param, Row, Statement, connected, sql};
+use crate::witness::witnessed;
 use pgrx::pg_sys::BuiltinOid::{self, TEXTARRAYOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID};
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, Uuid};
@@ -134,12 +135,15 @@ fn register(candidates: Vec<(usize, Candidate)>) -> Vec<(usize, Outcome)> {
     ];
     let mut registered = HashSet::with_capacity(candidates.len());
     let insert = if all().any(|c| c.has_given_id) { &INSERT } else { &INSERT_WITH_NEW_IDS };
-    without_values(|| {
-        connected(|_| {
-            insert.run(&params, |row| {
-                registered.insert(key(row));
+    witnessed(|| {
+        without_values(|| {
+            connected(|_| {
+                insert.run(&params, |row| {
+                    registered.insert(key(row));
+                })
             })
-        })
+        });
+        !registered.is_empty()
     });
     // Of two that are alike in one batch the first was registered.
     let (new, others): (Vec<_>, Vec<_>) = candidates

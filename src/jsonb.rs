@@ -4,11 +4,12 @@
 use pg_sys::JsonbIteratorToken::{
     WJB_BEGIN_ARRAY, WJB_BEGIN_OBJECT, WJB_ELEM, WJB_END_OBJECT, WJB_KEY, WJB_VALUE,
 };
-use pgrx::callconv::{Arg, ArgAbi};
+use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
+use pgrx::datum::Datum;
 use pgrx::nullable::Nullable;
 use pgrx::{FromDatum, impl_sql_translatable, pg_sys};
 
-/// A jsonb argument.
+/// A jsonb argument or result.
 pub struct Jsonb(*mut pg_sys::Jsonb);
 
 impl_sql_translatable!(Jsonb, "jsonb");
@@ -32,6 +33,13 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Jsonb {
 
     unsafe fn unbox_nullable_arg(arg: Arg<'_, 'fcx>) -> Nullable<Self> {
         unsafe { arg.unbox_arg_using_from_datum().into() }
+    }
+}
+
+// SAFETY: the result is declared as jsonb.
+unsafe impl BoxRet for Jsonb {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
+        unsafe { fcinfo.return_raw_datum(self.0.into()) }
     }
 }
 

@@ -4,14 +4,17 @@
 //! what changed and tells listeners, `commands` and `queries` are what applications call.
 //! The SQL that installs them stands in `sql/`.
 
+mod access;
 mod commands;
 mod customer;
 mod errors;
+mod exemption;
 mod feed;
 mod guard;
 mod import;
 mod jsonb;
 mod lifecycle;
+mod privacy;
 mod profile;
 mod queries;
 mod random;
@@ -21,6 +24,7 @@ mod settings;
 mod statement;
 mod table;
 mod trigger;
+mod witness;
 
 use pgrx::prelude::*;
 
@@ -32,10 +36,12 @@ extension_sql_file!("../sql/types.sql", name = "types", requires = ["owners"]);
 extension_sql_file!("../sql/commands.sql", name = "commands", requires = ["types"]);
 extension_sql_file!("../sql/queries.sql", name = "queries", requires = ["commands"]);
 extension_sql_file!("../sql/feed.sql", name = "feed", requires = ["queries"]);
+extension_sql_file!("../sql/privacy.sql", name = "privacy", requires = ["feed"]);
+extension_sql_file!("../sql/access.sql", name = "access", requires = ["privacy"]);
 extension_sql_file!(
     "../sql/trigger_functions.sql",
     name = "trigger_functions",
-    requires = ["feed"]
+    requires = ["access"]
 );
 extension_sql_file!("../sql/lifecycle.sql", name = "lifecycle", requires = ["trigger_functions"]);
 extension_sql_file!("../sql/finalize.sql", name = "finalize", requires = ["lifecycle"], finalize);

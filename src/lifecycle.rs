@@ -1,6 +1,6 @@
 //! What an installation consists of beside its functions: made, or made whole, by `attach()`.
 
-use crate::errors::{OrRefuse, Refusal};
+use crate::errors::{OrRefuse, Refusal, broken_customer};
 use crate::rules::email::{self, EmailError};
 use crate::rules::name;
 use crate::rules::status::Status;
@@ -10,7 +10,12 @@ use pgrx::prelude::*;
 #[pg_extern(sql = false)]
 fn attach() {
     run(include_str!("../sql/owners.sql"));
+    shaped().or_refuse();
     if ask("SELECT to_regclass('customers.customers') IS NOT NULL") == Some(true) {
+        // Without a version, or with one that its owner has left empty, all rows begin at 1.
+        run(
+            "ALTER TABLE customers.customers ADD COLUMN IF NOT EXISTS version bigint NOT NULL DEFAULT 1",
+        );
         adoptable().or_refuse();
         run(include_str!("../sql/adopt.sql"));
     }
@@ -19,30 +24,34 @@ fn attach() {
     run(include_str!("../sql/views.sql"));
 }
 
-/// Whether customers.customers can be what the rules take it for.
-fn adoptable() -> Result<(), Refusal> {
-    let missing = ask("SELECT string_agg(wanted.name || ' ' || wanted.type, ', ')
-           FROM (VALUES ('customer_id', 'uuid'), ('email', 'text'), ('name', 'text'),
-                        ('status', 'text'), ('registered_at', 'timestamptz'),
-                        ('updated_at', 'timestamptz')) AS wanted (name, type)
-          WHERE NOT EXISTS (SELECT FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
-                             WHERE attrelid = 'customers.customers'::regclass
-                               AND relkind = 'r'
-                               AND attname = wanted.name
-                               AND atttypid = wanted.type::regtype
-                               AND NOT attisdropped)");
-    if let Some(missing) = missing {
-        return Err(Refusal::NotCustomers { missing });
+/// Whether the tables that are there are those that the functions work with.
+fn shaped() -> Result<(), Refusal> {
+    let lacking: Result<_, pgrx::spi::Error> = Spi::connect(|client| {
+        let mut rows = client.select(include_str!("../sql/lacking.sql"), None, &[])?;
+        rows.next().map(|row| Ok((row.get(1)?, row.get(2)?))).transpose()
+    });
+    match lacking.unwrap_or_report() {
+        Some((table, lacks)) => Err(Refusal::OtherTable {
+            table: table.unwrap_or_default(),
+            lacks: lacks.unwrap_or_default(),
+        }),
+        None => Ok(()),
     }
-    let rows = ask("SELECT count(*) FROM customers.customers
-                     WHERE customers.broken_rule(email, name, status) IS NOT NULL");
+}
+
+/// Whether every row of customers.customers keeps the rules.
+fn adoptable() -> Result<(), Refusal> {
+    let rows = ask(concat!("SELECT count(*) FROM customers.customers WHERE ", broken_customer!()));
     if let Some(rows @ 1..) = rows {
         return Err(Refusal::BrokenRules { rows });
     }
-    let addresses = ask("SELECT count(*) FROM (SELECT FROM customers.customers
-                                                GROUP BY email HAVING count(*) > 1) AS shared");
-    if let Some(addresses @ 1..) = addresses {
-        return Err(Refusal::SharedAddresses { addresses });
+    let values = ask("SELECT count(*) FROM (SELECT FROM customers.customers
+                                             GROUP BY email HAVING count(*) > 1
+                                            UNION ALL
+                                            SELECT FROM customers.customers
+                                             GROUP BY customer_id HAVING count(*) > 1) AS shared");
+    if let Some(values @ 1..) = values {
+        return Err(Refusal::Shared { values });
     }
     Ok(())
 }

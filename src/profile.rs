@@ -1,9 +1,11 @@
 //! The row type `customers.profile`: a customer as functions return it.
 
+use crate::customer::describes_customers;
+use crate::errors::Refusal;
 use crate::statement::Row;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
-use pgrx::{impl_sql_translatable, pg_sys};
+use pgrx::{PgTupleDesc, impl_sql_translatable, pg_sys};
 
 /// The columns of `customers.profile`, in its order, for a SELECT or RETURNING list.
 macro_rules! profile_columns {
@@ -21,14 +23,20 @@ impl_sql_translatable!(Profile, "profile");
 impl Profile {
     /// From a row of [`profile_columns`], copied into `context`.
     pub fn from_row(row: &Row, context: pg_sys::MemoryContext) -> Self {
+        let r#type = type_oid();
+        if !PgTupleDesc::for_composite_type_by_oid(r#type)
+            .is_some_and(|desc| describes_customers(&desc))
+        {
+            Refusal::OtherType.raise();
+        }
         // SAFETY: heap_copy_tuple_as_datum returns a composite datum of its own, whose header says
-        // "record"; the columns are those of customers.profile, so saying that instead is true.
+        // "record"; the columns are those of customers.profile, as was just seen, so saying that instead is true.
         unsafe {
             let caller = pg_sys::MemoryContextSwitchTo(context);
             let datum = pg_sys::heap_copy_tuple_as_datum(row.tuple(), row.tuple_desc());
             pg_sys::MemoryContextSwitchTo(caller);
             let header = datum.cast_mut_ptr::<pg_sys::HeapTupleHeaderData>();
-            (*header).t_choice.t_datum.datum_typeid = type_oid();
+            (*header).t_choice.t_datum.datum_typeid = r#type;
             (*header).t_choice.t_datum.datum_typmod = -1;
             Self(datum)
         }

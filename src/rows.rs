@@ -1,12 +1,13 @@
 //! The results of set-returning functions: rows go straight into the result, as PL/pgSQL's RETURN QUERY
 //! sends them.
 
-use crate::customer::COLUMNS;
+use crate::customer::{COLUMNS, describes_customers};
+use crate::errors::{Refusal, without_values};
 use crate::statement::{Param, Statement, connected};
 use crate::table::Table;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
-use pgrx::{Uuid, impl_sql_translatable, pg_sys};
+use pgrx::{PgTupleDesc, Uuid, impl_sql_translatable, pg_sys};
 
 pub enum Rows {
     None,
@@ -35,6 +36,9 @@ unsafe impl BoxRet for Rows {
                 Self::Of(statement, params) => stream(statement, &params, true, result),
                 Self::Latest(statement, params) => stream(statement, &params, false, result),
                 Self::Customer(customer_id) => {
+                    if !describes_customers(&PgTupleDesc::from_pg_unchecked((*result).setDesc)) {
+                        Refusal::OtherType.raise();
+                    }
                     let customers = Table::open(c"customers", pg_sys::AccessShareLock);
                     customers.find_customer(customer_id, |row| {
                         put(result, COLUMNS.map(|column| row.value(column)));
@@ -67,7 +71,7 @@ unsafe fn stream(
             (*result).setDesc,
             c"the statement returns other columns than its function".as_ptr(),
         );
-        statement.execute(params, callers_snapshot, dest);
+        without_values(|| statement.execute(params, callers_snapshot, dest));
     })
 }
 

@@ -1,5 +1,6 @@
 //! Statements: planned once in each backend, kept, run with parameters.
 
+use crate::jsonb::Jsonb;
 use pgrx::pg_sys::BuiltinOid;
 use pgrx::{FromDatum, Spi, pg_sys};
 use std::ffi::CStr;
@@ -44,8 +45,18 @@ impl Statement {
 
     /// Runs in a command of its own, which sees what has been committed by now, and gives each row that
     /// comes back to `each`. Wants a connection that is open: see [`connected`].
-    pub fn run(&self, params: &[Param], mut each: impl FnMut(&Row)) {
+    pub fn run(&self, params: &[Param], each: impl FnMut(&Row)) {
         self.execute(params, false, ptr::null_mut());
+        Self::give_rows(each);
+    }
+
+    /// The same for a statement that only reads: with the caller's snapshot.
+    pub fn read(&self, params: &[Param], each: impl FnMut(&Row)) {
+        self.execute(params, true, ptr::null_mut());
+        Self::give_rows(each);
+    }
+
+    fn give_rows(mut each: impl FnMut(&Row)) {
         // SAFETY: after a statement that returned rows, SPI_tuptable is theirs until SPI_finish; the
         // first `numvals` entries are set.
         unsafe {
@@ -125,6 +136,19 @@ impl Row {
         unsafe {
             let datum = pg_sys::SPI_getbinval(self.tuple, self.desc, ordinal, &mut is_null);
             T::from_datum(datum, is_null)
+        }
+    }
+
+    /// The jsonb in column `ordinal`, copied into `context`; None for NULL.
+    pub fn jsonb(&self, ordinal: i32, context: pg_sys::MemoryContext) -> Option<Jsonb> {
+        let mut is_null = false;
+        // SAFETY: as above; the caller names a column of type jsonb, which is a varlena.
+        unsafe {
+            let datum = pg_sys::SPI_getbinval(self.tuple, self.desc, ordinal, &mut is_null);
+            let caller = pg_sys::MemoryContextSwitchTo(context);
+            let copy = (!is_null).then(|| pg_sys::datumCopy(datum, false, -1));
+            pg_sys::MemoryContextSwitchTo(caller);
+            Jsonb::from_datum(copy?, false)
         }
     }
 

@@ -2,8 +2,10 @@
 //! benchmarks in `benches/` say what each is worth.
 
 use crate::customer::{CustomerRow, Layout};
+use crate::errors::{OrRefuse, Refusal};
+use pgrx::pg_sys::BuiltinOid;
 use pgrx::{IntoDatum, PgTupleDesc, Uuid, pg_sys};
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 
 /// A table of the schema `customers`, open. Closed by hand and not by Drop: after an error PostgreSQL
 /// closes it itself.
@@ -11,7 +13,7 @@ pub struct Table(pg_sys::Relation);
 
 impl Table {
     pub fn open(name: &CStr, lock: u32) -> Self {
-        // SAFETY: table_open raises where there is no such table. The lock is kept to the end of the
+        // SAFETY: table_open raises where it is no table. The lock is kept to the end of the
         // transaction, like a statement's.
         Self(unsafe { pg_sys::table_open(relation_oid(name), lock as pg_sys::LOCKMODE) })
     }
@@ -21,15 +23,37 @@ impl Table {
         unsafe { pg_sys::table_close(self.0, pg_sys::NoLock as pg_sys::LOCKMODE) }
     }
 
-    /// The numbers of columns, which as a rule are the table's first, in this order.
-    pub fn columns<const N: usize>(&self, names: [&CStr; N]) -> [i32; N] {
-        let mut usual = 0..;
-        names.map(|name| {
-            // SAFETY: the table is open.
-            unsafe { column_number((*self.0).rd_att, name, usual.next().unwrap_or(0)) }
-                .unwrap_or_else(|| {
-                    panic!("a table of the schema customers lacks its column {name:?}")
+    /// Whether its owner has added nothing that takes part in an INSERT: no column beside these, no trigger,
+    /// rule or policy.
+    pub fn is_as_made(&self, columns: usize) -> bool {
+        // SAFETY: the table is open.
+        unsafe {
+            let (relation, class) = (&*self.0, &*(*self.0).rd_rel);
+            class.relkind == pg_sys::RELKIND_RELATION as c_char
+                && class.relnatts as usize == columns
+                && !class.relhasrules
+                && !class.relrowsecurity
+                && relation.trigdesc.as_ref().is_none_or(|triggers| {
+                    !(triggers.trig_insert_before_row
+                        || triggers.trig_insert_after_row
+                        || triggers.trig_insert_before_statement
+                        || triggers.trig_insert_after_statement)
                 })
+        }
+    }
+
+    /// The numbers of columns, which as a rule are the table's first, in this order.
+    pub fn columns<const N: usize>(&self, columns: [ColumnSpec; N]) -> [i32; N] {
+        let mut usual = 0..;
+        columns.map(|column| {
+            // SAFETY: the table is open.
+            let number =
+                unsafe { column.number((*self.0).rd_att, usual.next().unwrap_or_default()) };
+            number.unwrap_or_else(|| {
+                // SAFETY: the table is open, and its name ends in NUL.
+                let table = unsafe { CStr::from_ptr((*(*self.0).rd_rel).relname.data.as_ptr()) };
+                column.refuse_to_miss(table)
+            })
         })
     }
 
@@ -70,30 +94,60 @@ impl Table {
     }
 }
 
-/// The number of a column, from 1, sought first at the index where it usually stands.
-///
-/// # Safety
-/// The descriptor is that of an open table.
-pub unsafe fn column_number(desc: pg_sys::TupleDesc, name: &CStr, usual: usize) -> Option<i32> {
-    // SAFETY: promised by the caller.
-    unsafe {
-        let there = PgTupleDesc::from_pg_unchecked(desc)
-            .get(usual)
-            .is_some_and(|column| CStr::from_ptr(column.attname.data.as_ptr()) == name);
-        let number =
-            if there { usual as i32 + 1 } else { pg_sys::SPI_fnumber(desc, name.as_ptr()) };
-        (number > 0).then_some(number)
+/// A column as our code expects it: its values are read and written without a look at their type.
+#[derive(Clone, Copy)]
+pub struct ColumnSpec {
+    pub name: &'static CStr,
+    pub r#type: BuiltinOid,
+}
+
+impl ColumnSpec {
+    pub const fn new(name: &'static CStr, r#type: BuiltinOid) -> Self {
+        Self { name, r#type }
+    }
+
+    /// Its number, from 1, sought first at the index where it usually stands; None where there is none of
+    /// this type.
+    ///
+    /// # Safety
+    /// The descriptor is that of an open table.
+    pub unsafe fn number(self, desc: pg_sys::TupleDesc, usual: usize) -> Option<i32> {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let desc = PgTupleDesc::from_pg_unchecked(desc);
+            let named = |index: usize| {
+                desc.get(index).filter(|column| {
+                    CStr::from_ptr(column.attname.data.as_ptr()) == self.name
+                        && !column.attisdropped
+                })
+            };
+            let index = if named(usual).is_some() {
+                usual
+            } else {
+                (0..desc.len()).find(|index| named(*index).is_some())?
+            };
+            (desc.get(index)?.atttypid == self.r#type.value()).then_some(index as i32 + 1)
+        }
+    }
+
+    pub fn refuse_to_miss(self, table: &CStr) -> ! {
+        let lacks = format!("{} {:?}", self.name.to_string_lossy(), self.r#type);
+        Refusal::OtherTable { table: table.to_string_lossy().into_owned(), lacks }.raise()
     }
 }
 
+/// Whether rows so described have just these types.
+pub fn has_types(desc: &PgTupleDesc, types: impl ExactSizeIterator<Item = BuiltinOid>) -> bool {
+    desc.len() == types.len()
+        && types.enumerate().all(|(index, wanted)| {
+            desc.get(index).is_some_and(|column| column.atttypid == wanted.value())
+        })
+}
+
 /// The OID of a relation in the schema `customers`, by name: after DROP and CREATE it has another, and
-/// PostgreSQL caches the answer. Raises where there is no such schema.
+/// PostgreSQL caches the answer. Refuses where there is none.
 pub fn relation_oid(name: &CStr) -> pg_sys::Oid {
-    // SAFETY: look-ups by name.
-    unsafe {
-        let schema = pg_sys::get_namespace_oid(c"customers".as_ptr(), false);
-        pg_sys::get_relname_relid(name.as_ptr(), schema)
-    }
+    find_relation(name).ok_or(Refusal::NotAttached).or_refuse()
 }
 
 /// The same; None where there is no such relation or schema.
@@ -106,9 +160,19 @@ pub fn find_relation(name: &CStr) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
-/// Does work in the name of a relation's owner, and nothing that would outlast it.
+/// Does work in the name of a relation's owner.
 pub fn as_owner<T>(relation: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
-    let inside = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+    as_owner_within(pg_sys::SECURITY_LOCAL_USERID_CHANGE, relation, work)
+}
+
+/// The same, where nothing that the owner has put in the way may outlast the work: no deferred trigger, no
+/// temporary object.
+pub fn as_restricted_owner<T>(relation: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
+    let bounds = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+    as_owner_within(bounds, relation, work)
+}
+
+fn as_owner_within<T>(bounds: u32, relation: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
     let (mut user, mut context) = (pg_sys::InvalidOid, 0);
     // SAFETY: opened and closed here, with the lock that reading takes; should the work raise, the abort
     // restores user and context.
@@ -117,15 +181,15 @@ pub fn as_owner<T>(relation: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
         let owner = (*(*open).rd_rel).relowner;
         pg_sys::relation_close(open, pg_sys::NoLock as pg_sys::LOCKMODE);
         pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        pg_sys::SetUserIdAndSecContext(owner, context | inside as i32);
+        pg_sys::SetUserIdAndSecContext(owner, context | bounds as i32);
         let done = work();
         pg_sys::SetUserIdAndSecContext(user, context);
         done
     }
 }
 
-/// Inserts rows as the logical replication worker does: constraints, indexes and triggers of the
-/// owner's included, defaults not.
+/// Inserts rows as the logical replication worker does: constraints and indexes of the owner's included,
+/// defaults and statement triggers not.
 pub struct Inserter {
     table: Table,
     estate: *mut pg_sys::EState,
@@ -136,8 +200,8 @@ pub struct Inserter {
 }
 
 impl Inserter {
-    pub fn open(name: &CStr) -> Self {
-        let table = Table::open(name, pg_sys::RowExclusiveLock);
+    /// For a table that [is as made](Table::is_as_made).
+    pub fn new(table: Table) -> Self {
         // SAFETY: all of it is made for this table and lives until close(), or until PostgreSQL cleans
         // up after an error.
         unsafe {
@@ -150,10 +214,6 @@ impl Inserter {
             let econtext = pg_sys::MakePerTupleExprContext(estate);
             Self { table, estate, result, slot, context: (*econtext).ecxt_per_tuple_memory }
         }
-    }
-
-    pub fn columns<const N: usize>(&self, names: [&CStr; N]) -> [i32; N] {
-        self.table.columns(names)
     }
 
     /// Inserts the row that `fill` makes of (column number, value); what it allocates is freed with the

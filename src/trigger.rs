@@ -4,6 +4,7 @@
 //! load has no time for that.
 
 use crate::customer::{COLUMNS, CustomerRow, Layout};
+use crate::table::relation_oid;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
 use pgrx::prelude::*;
@@ -28,6 +29,19 @@ impl Trigger<'_> {
                 );
             }
             Self(&*context.cast::<pg_sys::TriggerData>())
+        }
+    }
+
+    /// Refuses to record what happens in another table: whoever may call the function could attach it to one
+    /// of his own, and have the feed tell what never was.
+    pub fn expect_customers(&self) {
+        // SAFETY: the table is open while its trigger runs.
+        if unsafe { (*self.0.tg_relation).rd_id } != relation_oid(c"customers") {
+            ereport!(
+                ERROR,
+                PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                "this is a trigger function of customers.customers alone"
+            );
         }
     }
 

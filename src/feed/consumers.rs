@@ -10,6 +10,9 @@ use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID};
 use pgrx::prelude::*;
 
+/// The longest name of a consumer, in octets.
+pub const MAX_NAME_OCTETS: usize = 200;
+
 #[pg_extern(sql = false)]
 fn subscribe(consumer: Option<&str>, after: Option<i64>) {
     static SUBSCRIBE: Statement = Statement::new(
@@ -63,7 +66,12 @@ fn position(statement: &Statement, params: &[Param]) -> Option<i64> {
 }
 
 fn named(consumer: Option<&str>) -> Result<&str, Refusal> {
-    consumer.filter(|name| !name.is_empty()).ok_or(Refusal::Missing("consumer"))
+    let consumer = consumer.ok_or(Refusal::Missing("consumer"))?;
+    if (1..=MAX_NAME_OCTETS).contains(&consumer.len()) {
+        Ok(consumer)
+    } else {
+        Err(Refusal::ConsumerName)
+    }
 }
 
 fn in_feed(argument: &'static str, position: Option<i64>) -> Result<i64, Refusal> {

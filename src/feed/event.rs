@@ -9,6 +9,7 @@ use std::ffi::CStr;
 pub enum Type {
     Registered,
     Updated,
+    Erased,
 }
 
 impl Type {
@@ -16,11 +17,14 @@ impl Type {
         match self {
             Self::Registered => "customer-registered",
             Self::Updated => "customer-updated",
+            Self::Erased => "customer-erased",
         }
     }
 
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Registered, Self::Updated].into_iter().find(|r#type| r#type.name() == name)
+        [Self::Registered, Self::Updated, Self::Erased]
+            .into_iter()
+            .find(|r#type| r#type.name() == name)
     }
 }
 
@@ -43,6 +47,9 @@ pub struct Changed {
 }
 
 impl Changed {
+    /// An erasure sets nothing that would be told.
+    pub const NOTHING: Self = Self { email: false, name: false, status: false };
+
     /// A registration sets what the customer has.
     pub fn registered(new: &CustomerRow) -> Self {
         Self { email: true, name: new.value(Column::Name).is_some(), status: true }

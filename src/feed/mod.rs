@@ -1,9 +1,10 @@
 //! The feed: what changed, in an order that readers can trust, and the notifications that say so.
 
-mod consumers;
+pub mod consumers;
 mod event;
+mod journal;
 mod notify;
-pub mod prune;
+mod prune;
 pub mod read;
 pub mod record;
 mod wake;

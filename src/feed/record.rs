@@ -1,22 +1,27 @@
 //! The AFTER triggers that write the events of a whole statement at once, in the same transaction.
 
 use super::event::{Changed, Event, Type, session_user};
+use super::journal::Journal;
 use super::notify::{self, Announcement, Sender};
 use super::watermark;
 use crate::customer::{Column, CustomerRow};
+use crate::exemption;
 use crate::random::random_uuid;
 use crate::settings;
-use crate::table::{Inserter, relation_oid};
+use crate::statement::Param;
+use crate::table::relation_oid;
 use crate::trigger::{Fired, Trigger};
-use pgrx::IntoDatum;
+use crate::witness;
 use pgrx::prelude::*;
+use pgrx::{IntoDatum, Uuid};
 use std::cell::RefCell;
-use std::ffi::CStr;
 
 #[pg_extern(sql = false)]
 fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     // SAFETY: this is the call at hand.
     let trigger = unsafe { Trigger::from_call(fcinfo) };
+    trigger.expect_customers();
+    witness::recorded();
     let layout = trigger.layout();
     let mut new_rows = trigger.new_rows().expect("the trigger names its new table");
     let mut recorder = None;
@@ -35,6 +40,8 @@ fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
 fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     // SAFETY: this is the call at hand.
     let trigger = unsafe { Trigger::from_call(fcinfo) };
+    trigger.expect_customers();
+    witness::recorded();
     let layout = trigger.layout();
     let mut old_rows = trigger.old_rows().expect("the trigger names its old table");
     let mut new_rows = trigger.new_rows().expect("the trigger names its new table");
@@ -46,7 +53,12 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
         );
         let changed = Changed::updated(&old, &new);
         if changed.any() {
-            recorder.get_or_insert_with(Recorder::open).record(Type::Updated, &new, changed);
+            let recorder = recorder.get_or_insert_with(Recorder::open);
+            if new.uuid(Column::CustomerId).is_some_and(exemption::is_erasing) {
+                recorder.record(Type::Erased, &new, Changed::NOTHING);
+            } else {
+                recorder.record(Type::Updated, &new, changed);
+            }
         }
     }
     if let Some(recorder) = recorder {
@@ -59,66 +71,49 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
 
 /// Writes events to customers.events and announces them.
 struct Recorder {
-    events: Inserter,
-    /// The numbers of COLUMNS.
-    columns: [i32; COLUMNS.len()],
+    journal: Journal,
     sender: Sender,
     sequence: pg_sys::Oid,
-    recorded_by: Option<pg_sys::Datum>,
-    actor: Option<pg_sys::Datum>,
-    reason: Option<pg_sys::Datum>,
+    recorded_by: Param,
+    actor: Param,
+    /// Whose events have it.
+    reason: Option<(Uuid, Param)>,
 }
-
-/// What is set of an event, in the order of the table.
-const COLUMNS: [&CStr; 11] = [
-    c"position",
-    c"event_id",
-    c"type",
-    c"customer_id",
-    c"version",
-    c"occurred_at",
-    c"changes",
-    c"recorded_by",
-    c"actor",
-    c"reason",
-    c"announce",
-];
 
 impl Recorder {
     fn open() -> Self {
         let sequence = relation_oid(c"events_position_seq");
         watermark::hold(sequence);
         let sender = notify::begin_statement();
-        let events = Inserter::open(c"events");
-        let columns = events.columns(COLUMNS);
         Self {
-            events,
-            columns,
+            journal: Journal::open(),
             sender,
             sequence,
             recorded_by: session_user().to_string_lossy().into_datum(),
             actor: settings::actor().into_datum(),
-            reason: REASON.with_borrow(|reason| reason.as_deref().into_datum()),
+            reason: REASON.with_borrow(|reason| {
+                let (customer_id, reason) = reason.as_ref()?;
+                Some((*customer_id, reason.as_str().into_datum()))
+            }),
         }
     }
 
     fn record(&mut self, r#type: Type, new: &CustomerRow, changed: Changed) {
-        let Self { events, columns, sender, sequence, recorded_by, actor, reason } = self;
-        let announcement = notify::next_announcement(*sender);
-        let event = events.insert(|row| {
-            let event = Event {
-                // SAFETY: the OID of the sequence that draws positions.
-                position: unsafe { pg_sys::nextval_internal(*sequence, false) },
-                event_id: random_uuid(),
-                r#type,
-                customer_id: new.uuid(Column::CustomerId).expect("the primary key"),
-                version: new.integer(Column::Version).expect("kept by the guard"),
-                changed,
-            };
-            let announce = announcement
-                .filter(|_| *sender == Sender::Worker)
-                .map(|how| how == Announcement::Event);
-            let values = [
+        let announcement = notify::next_announcement(self.sender);
+        let event = Event {
+            // SAFETY: the OID of the sequence that draws positions.
+            position: unsafe { pg_sys::nextval_internal(self.sequence, false) },
+            event_id: random_uuid(),
+            r#type,
+            customer_id: new.uuid(Column::CustomerId).expect("the primary key"),
+            version: new.integer(Column::Version).expect("kept by the guard"),
+            changed,
+        };
+        let reason = self.reason.filter(|(customer_id, _)| *customer_id == event.customer_id);
+        let announce = announcement.filter(|_| self.sender == Sender::Worker);
+        let (recorded_by, actor) = (self.recorded_by, self.actor);
+        self.journal.enter(|| {
+            [
                 event.position.into_datum(),
                 event.event_id.into_datum(),
                 r#type.name().into_datum(),
@@ -126,39 +121,36 @@ impl Recorder {
                 new.value(Column::Version),
                 new.value(Column::UpdatedAt),
                 Some(changed.to_jsonb(new)),
-                *recorded_by,
-                *actor,
-                *reason,
-                announce.into_datum(),
-            ];
-            for (number, value) in columns.iter().zip(values) {
-                row.set(*number, value);
-            }
-            event
+                recorded_by,
+                actor,
+                reason.and_then(|(_, reason)| reason),
+                announce.map(|how| how == Announcement::Event).into_datum(),
+            ]
         });
-        if let (Sender::Transaction, Some(announcement)) = (*sender, announcement) {
+        if let (Sender::Transaction, Some(announcement)) = (self.sender, announcement) {
             notify::send(&event, announcement);
         }
     }
 
     fn close(self) {
-        self.events.close();
+        self.journal.close();
     }
 }
 
 thread_local! {
-    static REASON: RefCell<Option<String>> = const { RefCell::new(None) };
+    static REASON: RefCell<Option<(Uuid, String)>> = const { RefCell::new(None) };
 }
 
-/// Has the events that `write` causes recorded with a reason.
-pub fn with_reason<T>(reason: Option<&str>, write: impl FnOnce() -> T) -> T {
+/// Has the events of one customer that `write` causes recorded with a reason.
+pub fn with_reason<T>(customer_id: Uuid, reason: Option<&str>, write: impl FnOnce() -> T) -> T {
     // Also when the write is refused; a trigger of the owner's may have called us from within another.
-    struct Restore(Option<String>);
+    struct Restore(Option<(Uuid, String)>);
     impl Drop for Restore {
         fn drop(&mut self) {
             REASON.set(self.0.take());
         }
     }
-    let _restore = Restore(REASON.replace(reason.map(str::to_owned)));
+    let reason = reason.map(|reason| (customer_id, reason.to_owned()));
+    let _restore = Restore(REASON.replace(reason));
     write()
 }

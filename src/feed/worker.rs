@@ -9,7 +9,7 @@ use super::wake::{self, Slot};
 use crate::errors::OrRefuse;
 use crate::settings;
 use crate::statement::{Row, Statement, connected};
-use crate::table::{as_owner, find_relation};
+use crate::table::{as_restricted_owner, find_relation};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder};
 use pgrx::pg_sys::BuiltinOid::INT8OID;
 use pgrx::prelude::*;
@@ -128,7 +128,7 @@ fn send_batch(slot: &Slot) -> Look {
     let params = [sent, mark.complete_to, BATCH].map(IntoDatum::into_datum);
     let (mut count, mut last) = (0, sent);
     // Whoever owns the table must not have us do things in a superuser's name.
-    as_owner(events, || {
+    as_restricted_owner(events, || {
         connected(|_| {
             ANNOUNCED.run(&params, |row| {
                 let (event, announcement) = event(row);

@@ -16,6 +16,12 @@ pub fn nfc(text: &str) -> Cow<'_, str> {
     const { ComposingNormalizerBorrowed::new_nfc() }.normalize(text)
 }
 
+/// For comparing what people have typed: without case, width and the ways to write an accent.
+pub fn loose(text: &str) -> String {
+    let nfkc = const { ComposingNormalizerBorrowed::new_nfkc() };
+    nfkc.normalize(&nfkc.normalize(text).to_lowercase()).into_owned()
+}
+
 pub fn category(c: char) -> Category {
     const { CodePointMapData::<GeneralCategory>::new() }.get(c)
 }

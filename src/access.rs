@@ -1,0 +1,154 @@
+//! Duties: what a role may do. Privileges are PostgreSQL's own, so pg_dump and DROP OWNED know them.
+
+use crate::errors::{OrRefuse, Refusal};
+use crate::statement::{Statement, connected};
+use pgrx::IntoDatum;
+use pgrx::pg_sys::BuiltinOid::OIDOID;
+use pgrx::pg_sys::panic::ErrorReportable;
+use pgrx::prelude::*;
+
+struct Duty {
+    name: &'static str,
+    /// As GRANT and REVOKE take them, spelled as regprocedure and regclass spell. The first is no other duty's: who has it has the duty.
+    privileges: &'static [&'static str],
+}
+
+const DUTIES: [Duty; 7] = [
+    Duty {
+        name: "writer",
+        privileges: &[
+            "EXECUTE ON FUNCTION customers.register_customer(text,text,uuid)",
+            "EXECUTE ON FUNCTION customers.update_customer(uuid,text,text,text,bigint)",
+            "EXECUTE ON FUNCTION customers.patch_customer(uuid,jsonb,bigint)",
+            "EXECUTE ON FUNCTION customers.set_status(uuid,text,text,bigint)",
+            "EXECUTE ON FUNCTION customers.import_customers(jsonb)",
+            "EXECUTE ON FUNCTION customers.get_customer(uuid)",
+            "EXECUTE ON FUNCTION customers.find_customer(text)",
+            "EXECUTE ON FUNCTION customers.list_customers(text,uuid,integer)",
+            "EXECUTE ON FUNCTION customers.search_customers(text,integer)",
+            "SELECT ON TABLE customers.customers",
+        ],
+    },
+    Duty {
+        name: "reader",
+        privileges: &[
+            // Contained in the last; tells a reader from a writer, who may read as well.
+            "SELECT (customer_id) ON TABLE customers.customers",
+            "EXECUTE ON FUNCTION customers.get_customer(uuid)",
+            "EXECUTE ON FUNCTION customers.find_customer(text)",
+            "EXECUTE ON FUNCTION customers.list_customers(text,uuid,integer)",
+            "EXECUTE ON FUNCTION customers.search_customers(text,integer)",
+            "SELECT ON TABLE customers.customers",
+        ],
+    },
+    Duty {
+        name: "support",
+        privileges: &[
+            "EXECUTE ON FUNCTION customers.customer_timeline(uuid)",
+            "SELECT ON TABLE customers.customers_masked",
+        ],
+    },
+    Duty {
+        name: "consumer",
+        privileges: &[
+            "EXECUTE ON FUNCTION customers.subscribe(text,bigint)",
+            "EXECUTE ON FUNCTION customers.fetch_events(text,integer)",
+            "EXECUTE ON FUNCTION customers.acknowledge(text,bigint)",
+            "EXECUTE ON FUNCTION customers.read_events(bigint,integer)",
+            "EXECUTE ON FUNCTION customers.unsubscribe(text)",
+        ],
+    },
+    Duty {
+        name: "auditor",
+        privileges: &[
+            "EXECUTE ON FUNCTION customers.customer_history(uuid)",
+            "SELECT ON TABLE customers.events",
+            "SELECT ON TABLE customers.erasures",
+        ],
+    },
+    Duty {
+        name: "privacy",
+        privileges: &[
+            "EXECUTE ON FUNCTION customers.erase_customer(uuid,text)",
+            "EXECUTE ON FUNCTION customers.export_customer(uuid)",
+            "EXECUTE ON FUNCTION customers.reapply_erasures()",
+        ],
+    },
+    Duty {
+        name: "operator",
+        privileges: &["EXECUTE ON FUNCTION customers.prune_events(interval)"],
+    },
+];
+
+#[pg_extern(sql = false)]
+fn grant_access(role: Option<pg_sys::Oid>, duty: Option<&str>) {
+    let (duty, role) = (find_duty(duty).or_refuse(), Role::find(role).or_refuse());
+    run(&format!("GRANT USAGE ON SCHEMA customers TO {}", role.name));
+    for privilege in duty.privileges {
+        run(&format!("GRANT {privilege} TO {}", role.name));
+    }
+}
+
+#[pg_extern(sql = false)]
+fn revoke_access(role: Option<pg_sys::Oid>, duty: Option<&str>) {
+    let (duty, role) = (find_duty(duty).or_refuse(), Role::find(role).or_refuse());
+    if !role.has(duty) {
+        return;
+    }
+    let others: Vec<&Duty> =
+        DUTIES.iter().filter(|other| other.name != duty.name && role.has(other)).collect();
+    let needed = |privilege| others.iter().any(|other| other.privileges.contains(privilege));
+    for privilege in duty.privileges.iter().filter(|privilege| !needed(privilege)) {
+        run(&format!("REVOKE {privilege} FROM {}", role.name));
+    }
+    if others.is_empty() {
+        run(&format!("REVOKE USAGE ON SCHEMA customers FROM {}", role.name));
+    }
+}
+
+fn find_duty(name: Option<&str>) -> Result<&'static Duty, Refusal> {
+    DUTIES.iter().find(|duty| Some(duty.name) == name).ok_or(Refusal::UnknownDuty)
+}
+
+struct Role {
+    /// Quoted where it needs to be.
+    name: String,
+    /// What has been granted to it in the schema, and not to a role that it is a member of.
+    privileges: Vec<String>,
+}
+
+impl Role {
+    fn find(oid: Option<pg_sys::Oid>) -> Result<Self, Refusal> {
+        static NAME: Statement =
+            Statement::new(c"SELECT quote_ident(rolname) FROM pg_roles WHERE oid = $1", &[OIDOID]);
+        static PRIVILEGES: Statement = Statement::new(
+            c"SELECT privilege_type || ' ON FUNCTION ' || pg_proc.oid::regprocedure
+                FROM pg_proc, aclexplode(proacl)
+               WHERE pronamespace = 'customers'::regnamespace AND grantee = $1
+              UNION ALL
+              SELECT privilege_type || ' ON TABLE ' || pg_class.oid::regclass
+                FROM pg_class, aclexplode(relacl)
+               WHERE relnamespace = 'customers'::regnamespace AND grantee = $1
+              UNION ALL
+              SELECT privilege_type || ' (' || attname || ') ON TABLE ' || attrelid::regclass
+                FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid, aclexplode(attacl)
+               WHERE relnamespace = 'customers'::regnamespace AND grantee = $1",
+            &[OIDOID],
+        );
+        let mut name = None;
+        let mut privileges = Vec::new();
+        connected(|_| {
+            NAME.read(&[oid.into_datum()], |row| name = row.get(1));
+            PRIVILEGES.read(&[oid.into_datum()], |row| privileges.extend(row.get::<String>(1)));
+        });
+        Ok(Self { name: name.ok_or(Refusal::UnknownRole)?, privileges })
+    }
+
+    fn has(&self, duty: &Duty) -> bool {
+        self.privileges.iter().any(|privilege| privilege == duty.privileges[0])
+    }
+}
+
+fn run(command: &str) {
+    Spi::run(command).unwrap_or_report();
+}
