@@ -94,7 +94,7 @@ fn redact_events(customer_id: Uuid, address: &str, person: &mut Person) {
              SET changes = changes - '{email, name}'::text[]
                     || CASE WHEN changes ? 'email' THEN jsonb_build_object('email', $2) ELSE '{}' END
                     || CASE WHEN changes ? 'name' AND type = 'customer-updated'
-                            THEN '{\"name\": null}' ELSE '{}' END,
+                            THEN '{\"name\": null}'::jsonb ELSE '{}' END,
                  reason = CASE WHEN position = ANY ($3) THEN $5 ELSE reason END,
                  actor = CASE WHEN position = ANY ($4) THEN $5 ELSE actor END
            WHERE customer_id = $1
