@@ -4,9 +4,10 @@
 #[allow(dead_code)] // the tests use all of it
 #[path = "../tests/server/kit/mod.rs"]
 mod kit;
+mod measuring;
 
+use measuring::{private_memory, report, timed};
 use postgres::{Client, Statement};
-use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 const ROUNDS: usize = 9;
@@ -121,23 +122,4 @@ fn memory(client: &mut Client) {
         client.batch_execute(&format!("CALL register_ours_committing(250000, '-{part}')")).unwrap();
         show(client, &format!("after the {part} 250,000 in a transaction each"));
     }
-}
-
-/// Resident memory that is the process's own, in kB: shared buffers that it has touched are not.
-fn private_memory(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("RssAnon");
-    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
-}
-
-fn timed(work: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    work();
-    Duration::as_secs_f64(&start.elapsed())
-}
-
-fn report(what: &str, promise: &str, mut ratios: Vec<f64>) {
-    ratios.sort_by(f64::total_cmp);
-    let (low, median, high) = (ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]);
-    println!("{what:<58} {median:>5.2} ({low:.2} to {high:.2}), promised {promise}");
 }
