@@ -37,13 +37,15 @@ fn registering(client: &mut Client) {
     };
     for notify in ["off", "transaction"] {
         client.batch_execute(&format!("SET customer_db.notify = '{notify}'")).unwrap();
-        let (mut to_bare, mut to_twin) = (Vec::new(), Vec::new());
+        let (mut to_bare, mut to_twin, mut to_undefended) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let bare = call(client, "bare");
             let ours = call(client, "ours");
+            let undefended = call(client, "undefended");
             let twin = call(client, "twin");
             to_bare.push(ours / bare);
             to_twin.push(twin / ours);
+            to_undefended.push(ours / undefended);
         }
         report(
             &format!("register_customer / bare INSERT, notify {notify}"),
@@ -54,6 +56,11 @@ fn registering(client: &mut Client) {
             &format!("PL/pgSQL twin / register_customer, notify {notify}"),
             "at least 1.5",
             to_twin,
+        );
+        report(
+            &format!("register_customer / without SECURITY DEFINER, {notify}"),
+            "at most 1.05",
+            to_undefended,
         );
     }
 }

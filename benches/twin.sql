@@ -82,3 +82,14 @@ BEGIN
         COMMIT;
     END LOOP;
 END $$;
+
+-- Ours without its owner's rights and without a search_path of its own.
+CREATE FUNCTION undefended(email text, name text, customer_id uuid DEFAULT NULL) RETURNS customers.profile
+    LANGUAGE c VOLATILE AS '$libdir/customer_db', 'register_customer_wrapper';
+CREATE PROCEDURE register_undefended(n int, tag text) LANGUAGE plpgsql AS $$
+DECLARE r record;
+BEGIN
+    FOR i IN 1..n LOOP
+        r := undefended('c' || i || tag || '@example.com', 'Customer Name');
+    END LOOP;
+END $$;

@@ -131,9 +131,10 @@ fn send_batch(slot: &Slot) -> Look {
     as_restricted_owner(events, || {
         connected(|_| {
             ANNOUNCED.run(&params, |row| {
-                let (event, announcement) = event(row);
-                notify::send(&event, announcement);
-                (count, last) = (count + 1, event.position);
+                (count, last) = (count + 1, column(row, 1));
+                if let Some((event, announcement)) = event(row) {
+                    notify::send(&event, announcement);
+                }
             });
         });
     });
@@ -145,19 +146,21 @@ fn send_batch(slot: &Slot) -> Look {
     Look::Sent(sequence, mark.complete_to)
 }
 
-fn event(row: &Row) -> (Event, Announcement) {
-    fn column<T: FromDatum>(row: &Row, ordinal: i32) -> T {
-        row.get(ordinal).expect("what is selected is never NULL")
-    }
+/// None where the owner has put something into the feed that is no event of ours.
+fn event(row: &Row) -> Option<(Event, Announcement)> {
     let event = Event {
         position: column(row, 1),
         event_id: column::<Uuid>(row, 2),
-        r#type: Type::parse(column(row, 3)).expect("a type of event"),
+        r#type: Type::parse(column(row, 3))?,
         customer_id: column::<Uuid>(row, 4),
         version: column(row, 5),
         changed: Changed { email: column(row, 7), name: column(row, 8), status: column(row, 9) },
     };
-    (event, if column(row, 6) { Announcement::Event } else { Announcement::Rest })
+    Some((event, if column(row, 6) { Announcement::Event } else { Announcement::Rest }))
+}
+
+fn column<T: FromDatum>(row: &Row, ordinal: i32) -> T {
+    row.get(ordinal).expect("what is selected is never NULL")
 }
 
 /// Whether a command waits for the sessions of this database to leave, as DROP DATABASE does: it holds a
