@@ -32,3 +32,10 @@ DELETE FROM customers.customers;
 
 -- What happened to the customer, and who did it.
 SELECT version, type, changes, recorded_by, actor, reason FROM customers.customer_history(:'customer_id');
+
+-- The feed: what a service that keeps a copy of customers reads, from its last position on.
+SELECT position, event FROM customers.read_events(0);
+
+-- Forget the person: in the table, and in every event.
+SELECT email, name, status, version FROM customers.erase_customer(:'customer_id', reason => 'GDPR, article 17');
+SELECT position, event FROM customers.read_events(0);
