@@ -1,6 +1,7 @@
 //! The writes that applications call. Each is one statement on customers.customers; the rules and the
 //! events come from its triggers.
 
+use crate::direct;
 use crate::errors::{OrRefuse, Refusal, without_values};
 use crate::feed::record::with_reason;
 use crate::jsonb::{Jsonb, Value};
@@ -35,7 +36,9 @@ fn register_customer(
     {
         return registered;
     }
-    write(&INSERT, &params).ok_or(Refusal::NotWritten).or_refuse()
+    direct::register(id, email, name)
+        .unwrap_or_else(|| write(&INSERT, &params).ok_or(Refusal::NotWritten))
+        .or_refuse()
 }
 
 /// Registers under a given id, or finds that this very customer has been. None when the id or the

@@ -73,6 +73,15 @@ pub struct CustomerRow {
 }
 
 impl CustomerRow {
+    /// A customer in the making.
+    pub fn new(values: [Option<pg_sys::Datum>; 7]) -> Self {
+        Self { values, written: [false; 7] }
+    }
+
+    pub fn values(&self) -> [Option<pg_sys::Datum>; 7] {
+        self.values
+    }
+
     /// # Safety
     /// `slot` holds a row of the table whose layout this is.
     pub unsafe fn from_slot(slot: *mut pg_sys::TupleTableSlot, layout: &Layout) -> Self {

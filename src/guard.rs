@@ -20,12 +20,13 @@ fn guard(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     if trigger.is_update() {
         update(&trigger.old_row(&layout), &mut row).or_refuse();
     } else {
-        insert(&mut row).or_refuse();
+        admit(&mut row).or_refuse();
     }
     trigger.write(&row, &layout)
 }
 
-fn insert(row: &mut CustomerRow) -> Result<(), Refusal> {
+/// Holds a new customer to the rules, and keeps its books.
+pub fn admit(row: &mut CustomerRow) -> Result<(), Refusal> {
     if row.value(Column::CustomerId).is_none() {
         return Err(Refusal::Missing("customer_id"));
     }
@@ -96,7 +97,7 @@ fn status(row: &CustomerRow) -> Result<Status, Refusal> {
 }
 
 /// now(): microseconds since 2000.
-fn now() -> i64 {
+pub fn now() -> i64 {
     // SAFETY: a plain read.
     unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }

@@ -7,11 +7,13 @@
 mod access;
 mod commands;
 mod customer;
+mod direct;
 mod errors;
 mod exemption;
 mod feed;
 mod guard;
 mod import;
+mod inserter;
 mod jsonb;
 mod lifecycle;
 mod privacy;

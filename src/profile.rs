@@ -1,7 +1,7 @@
 //! The row type `customers.profile`: a customer as functions return it.
 
-use crate::customer::describes_customers;
-use crate::errors::Refusal;
+use crate::customer::{CustomerRow, describes_customers};
+use crate::errors::{OrRefuse, Refusal};
 use crate::statement::Row;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
@@ -23,12 +23,7 @@ impl_sql_translatable!(Profile, "profile");
 impl Profile {
     /// From a row of [`profile_columns`], copied into `context`.
     pub fn from_row(row: &Row, context: pg_sys::MemoryContext) -> Self {
-        let r#type = type_oid();
-        if !PgTupleDesc::for_composite_type_by_oid(r#type)
-            .is_some_and(|desc| describes_customers(&desc))
-        {
-            Refusal::OtherType.raise();
-        }
+        let r#type = type_desc().oid();
         // SAFETY: heap_copy_tuple_as_datum returns a composite datum of its own, whose header says
         // "record"; the columns are those of customers.profile, as was just seen, so saying that instead is true.
         unsafe {
@@ -43,6 +38,20 @@ impl Profile {
     }
 }
 
+impl From<&CustomerRow> for Profile {
+    fn from(row: &CustomerRow) -> Self {
+        let mut nulls = row.values().map(|value| value.is_none());
+        let mut values = row.values().map(|value| value.unwrap_or(pg_sys::Datum::null()));
+        // SAFETY: the values are of the types that the descriptor says; heap_form_tuple copies them.
+        unsafe {
+            let desc = type_desc();
+            let tuple =
+                pg_sys::heap_form_tuple(desc.as_ptr(), values.as_mut_ptr(), nulls.as_mut_ptr());
+            Self((*tuple).t_data.into())
+        }
+    }
+}
+
 // SAFETY: the datum is a composite of the declared return type.
 unsafe impl BoxRet for Profile {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
@@ -50,11 +59,11 @@ unsafe impl BoxRet for Profile {
     }
 }
 
-/// Asked each time, for DROP and CREATE EXTENSION give the type another OID; both answers are cached
-/// by PostgreSQL.
-fn type_oid() -> pg_sys::Oid {
+/// Refuses a type that was altered. Asked each time, for DROP and CREATE EXTENSION give the type another
+/// OID; all answers are cached by PostgreSQL.
+fn type_desc() -> PgTupleDesc<'static> {
     // SAFETY: a look-up in the type catalogue by name and schema, which is what this cache is keyed by.
-    unsafe {
+    let oid = unsafe {
         let schema = pg_sys::get_namespace_oid(c"customers".as_ptr(), false);
         pg_sys::GetSysCacheOid(
             pg_sys::SysCacheIdentifier::TYPENAMENSP as _,
@@ -64,5 +73,9 @@ fn type_oid() -> pg_sys::Oid {
             pg_sys::Datum::null(),
             pg_sys::Datum::null(),
         )
-    }
+    };
+    PgTupleDesc::for_composite_type_by_oid(oid)
+        .filter(describes_customers)
+        .ok_or(Refusal::OtherType)
+        .or_refuse()
 }

@@ -1,11 +1,11 @@
-//! Reads and writes that go round the executor, where starting it costs more than the work: the
-//! benchmarks in `benches/` say what each is worth.
+//! Tables of the schema `customers`, opened without the executor where starting it costs more than the
+//! work: the benchmarks in `benches/` say what that is worth.
 
 use crate::customer::{CustomerRow, Layout};
 use crate::errors::{OrRefuse, Refusal};
 use pgrx::pg_sys::BuiltinOid;
 use pgrx::{IntoDatum, PgTupleDesc, Uuid, pg_sys};
-use std::ffi::{CStr, c_char};
+use std::ffi::CStr;
 
 /// A table of the schema `customers`, open. Closed by hand and not by Drop: after an error PostgreSQL
 /// closes it itself.
@@ -23,23 +23,8 @@ impl Table {
         unsafe { pg_sys::table_close(self.0, pg_sys::NoLock as pg_sys::LOCKMODE) }
     }
 
-    /// Whether its owner has added nothing that takes part in an INSERT: no column beside these, no trigger,
-    /// rule or policy.
-    pub fn is_as_made(&self, columns: usize) -> bool {
-        // SAFETY: the table is open.
-        unsafe {
-            let (relation, class) = (&*self.0, &*(*self.0).rd_rel);
-            class.relkind == pg_sys::RELKIND_RELATION as c_char
-                && class.relnatts as usize == columns
-                && !class.relhasrules
-                && !class.relrowsecurity
-                && relation.trigdesc.as_ref().is_none_or(|triggers| {
-                    !(triggers.trig_insert_before_row
-                        || triggers.trig_insert_after_row
-                        || triggers.trig_insert_before_statement
-                        || triggers.trig_insert_after_statement)
-                })
-        }
+    pub fn relation(&self) -> pg_sys::Relation {
+        self.0
     }
 
     /// The numbers of columns, which as a rule are the table's first, in this order.
@@ -185,81 +170,5 @@ fn as_owner_within<T>(bounds: u32, relation: pg_sys::Oid, work: impl FnOnce() ->
         let done = work();
         pg_sys::SetUserIdAndSecContext(user, context);
         done
-    }
-}
-
-/// Inserts rows as the logical replication worker does: constraints and indexes of the owner's included,
-/// defaults and statement triggers not.
-pub struct Inserter {
-    table: Table,
-    estate: *mut pg_sys::EState,
-    result: *mut pg_sys::ResultRelInfo,
-    slot: *mut pg_sys::TupleTableSlot,
-    /// Emptied before each row.
-    context: pg_sys::MemoryContext,
-}
-
-impl Inserter {
-    /// For a table that [is as made](Table::is_as_made).
-    pub fn new(table: Table) -> Self {
-        // SAFETY: all of it is made for this table and lives until close(), or until PostgreSQL cleans
-        // up after an error.
-        unsafe {
-            let estate = pg_sys::CreateExecutorState();
-            let result = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
-            pg_sys::InitResultRelInfo(result, table.0, 0, std::ptr::null_mut(), 0);
-            (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
-            pg_sys::ExecOpenIndices(result, false);
-            let slot = pg_sys::MakeSingleTupleTableSlot((*table.0).rd_att, &pg_sys::TTSOpsVirtual);
-            let econtext = pg_sys::MakePerTupleExprContext(estate);
-            Self { table, estate, result, slot, context: (*econtext).ecxt_per_tuple_memory }
-        }
-    }
-
-    /// Inserts the row that `fill` makes of (column number, value); what it allocates is freed with the
-    /// next row.
-    pub fn insert<T>(&mut self, fill: impl FnOnce(&mut NewRow) -> T) -> T {
-        // SAFETY: the slot is this table's; a cleared slot holds nothing that the context did.
-        unsafe {
-            let clear = (*(*self.slot).tts_ops).clear.expect("every slot can be cleared");
-            pg_sys::ffi::pg_guard_ffi_boundary(|| clear(self.slot));
-            pg_sys::MemoryContextReset(self.context);
-            let caller = pg_sys::MemoryContextSwitchTo(self.context);
-            let count = (*(*self.slot).tts_tupleDescriptor).natts as usize;
-            let mut row = NewRow {
-                values: std::slice::from_raw_parts_mut((*self.slot).tts_values, count),
-                nulls: std::slice::from_raw_parts_mut((*self.slot).tts_isnull, count),
-            };
-            row.nulls.fill(true);
-            let filled = fill(&mut row);
-            pg_sys::ExecStoreVirtualTuple(self.slot);
-            pg_sys::ExecSimpleRelationInsert(self.result, self.estate, self.slot);
-            pg_sys::MemoryContextSwitchTo(caller);
-            filled
-        }
-    }
-
-    pub fn close(self) {
-        // SAFETY: made in open(), in the reverse order.
-        unsafe {
-            pg_sys::ExecDropSingleTupleTableSlot(self.slot);
-            pg_sys::ExecCloseIndices(self.result);
-            pg_sys::FreeExecutorState(self.estate);
-        }
-        self.table.close();
-    }
-}
-
-/// A row in the making: NULL where nothing is set.
-pub struct NewRow<'slot> {
-    values: &'slot mut [pg_sys::Datum],
-    nulls: &'slot mut [bool],
-}
-
-impl NewRow<'_> {
-    pub fn set(&mut self, column: i32, value: Option<pg_sys::Datum>) {
-        let i = column as usize - 1;
-        self.nulls[i] = value.is_none();
-        self.values[i] = value.unwrap_or(pg_sys::Datum::null());
     }
 }

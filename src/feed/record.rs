@@ -69,6 +69,13 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     Fired::after_statement()
 }
 
+/// Records the registration of one customer, as the trigger does for all of a statement.
+pub fn record_registration(new: &CustomerRow) {
+    let mut recorder = Recorder::open();
+    recorder.record(Type::Registered, new, Changed::registered(new));
+    recorder.close();
+}
+
 /// Writes events to customers.events and announces them.
 struct Recorder {
     journal: Journal,

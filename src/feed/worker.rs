@@ -21,9 +21,9 @@ use std::time::Duration;
 const RESTART: Duration = Duration::from_secs(5);
 /// This often a worker looks of its own accord: COMMIT PREPARED wakes nobody.
 const POLL_MS: i64 = 1000;
-/// After a look the worker rests for so long, so that under load it sends many events at a time: each look
-/// holds up writers that are about to take their lock.
-const REST_MS: i64 = 1;
+/// After a look the worker rests for a millisecond for each event that it found, up to so many: under load
+/// it sends many at a time, for each look holds up writers that are about to take their lock.
+const LONGEST_REST_MS: i64 = 4;
 /// So many events are sent in one transaction.
 const BATCH: i64 = 10_000;
 
@@ -73,9 +73,10 @@ pub extern "C-unwind" fn customer_db_worker(slot: pg_sys::Datum) {
         unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
         reload_when_asked();
         match BackgroundWorker::transaction(|| send_batch(slot)) {
-            Look::Sent(sequence, position) => {
+            Look::Sent { sequence, position, count } => {
                 slot.set_sent(sequence, position);
                 slot.open();
+                sleep(count.clamp(1, LONGEST_REST_MS), 0);
             }
             Look::NoFeed => slot.close(),
             Look::StepAside => {
@@ -83,15 +84,14 @@ pub extern "C-unwind" fn customer_db_worker(slot: pg_sys::Datum) {
                 return end();
             }
         }
-        sleep(REST_MS, 0);
         sleep(POLL_MS, pg_sys::WL_LATCH_SET);
     }
 }
 
 /// What one look into the feed came to.
 enum Look {
-    /// Notifications have been sent up to here.
-    Sent(pg_sys::Oid, i64),
+    /// So many notifications have been sent, up to here.
+    Sent { sequence: pg_sys::Oid, position: i64, count: i64 },
     /// The extension has not been created here.
     NoFeed,
     /// DROP DATABASE, or another command that wants no session in it, is waiting.
@@ -118,13 +118,11 @@ fn send_batch(slot: &Slot) -> Look {
         return Look::NoFeed;
     };
     let mark = mark().or_refuse();
-    let Some(sent) = slot.sent(sequence) else {
-        return Look::Sent(sequence, mark.complete_to);
+    let sent = match slot.sent(sequence) {
+        Some(sent) if sent <= mark.last => sent,
+        // The first look, or one into a feed that was restored: what is there is no news.
+        _ => return Look::Sent { sequence, position: mark.complete_to, count: 0 },
     };
-    if sent > mark.last {
-        // A restore has set the feed back.
-        return Look::Sent(sequence, mark.complete_to);
-    }
     let params = [sent, mark.complete_to, BATCH].map(IntoDatum::into_datum);
     let (mut count, mut last) = (0, sent);
     // Whoever owns the table must not have us do things in a superuser's name.
@@ -138,12 +136,15 @@ fn send_batch(slot: &Slot) -> Look {
             });
         });
     });
-    if count == BATCH {
-        // SAFETY: a plain call: there is more.
+    let position = if count < BATCH {
+        // A writer that has just taken its lock may have a key from before what was sent.
+        mark.complete_to.max(sent)
+    } else {
+        // SAFETY: a plain call: there is more to be sent, so look again.
         unsafe { pg_sys::SetLatch(pg_sys::MyLatch) };
-        return Look::Sent(sequence, last);
-    }
-    Look::Sent(sequence, mark.complete_to)
+        last
+    };
+    Look::Sent { sequence, position, count }
 }
 
 /// None where the owner has put something into the feed that is no event of ours.

@@ -5,8 +5,9 @@ use postgres::Client;
 use std::fs;
 use uuid::Uuid;
 
-/// What a session's contexts may grow by after its warm-up: less than 4 bytes a call.
-const ALLOWED: i64 = 64 * 1024;
+/// What a session's contexts may grow by after its warm-up: less than the 16 bytes a round that are the least
+/// PostgreSQL allocates.
+const ALLOWED: i64 = 100 * 1024;
 /// The same for all its memory, of which the system tells in pages and Rust's share is a part.
 const ALLOWED_IN_ALL: i64 = 1024 * 1024;
 const ROUNDS: usize = 9_000;
@@ -38,10 +39,15 @@ fn assert_flat(client: &mut Client, work: impl FnOnce(&mut Client)) {
     assert!(after.0 - before.0 < ALLOWED && after.1 - before.1 < ALLOWED_IN_ALL, "{told}");
 }
 
-/// Registers one customer, renames another and reads a third, once for each id.
+/// Registers two customers, one of them under a given id, renames another and reads it, once for each id.
 fn rounds(client: &mut Client, ids: &[Uuid]) {
     let register = client
         .prepare("SELECT customers.register_customer('p' || $1::uuid || '@example.com', 'Ann', $2)::text")
+        .unwrap();
+    let register_anybody = client
+        .prepare(
+            "SELECT customers.register_customer('q' || $1::uuid || '@example.com', 'Ann')::text",
+        )
         .unwrap();
     let update = client
         .prepare("SELECT customers.update_customer($1, name => 'Bob', status => 'SUSPENDED')::text")
@@ -49,6 +55,7 @@ fn rounds(client: &mut Client, ids: &[Uuid]) {
     let get = client.prepare("SELECT version FROM customers.get_customer($1)").unwrap();
     for customer in ids {
         client.execute(&register, &[customer, &id()]).unwrap();
+        client.execute(&register_anybody, &[customer]).unwrap();
         client.execute(&update, &[customer]).unwrap();
         assert_eq!(client.query_one(&get, &[customer]).unwrap().get::<_, i64>(0), 2);
     }

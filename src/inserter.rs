@@ -1,0 +1,136 @@
+//! Inserting round the executor, into tables that are as they were made here.
+
+use crate::table::Table;
+use pgrx::pg_sys;
+use std::ffi::{CStr, c_char};
+
+/// What a table has been made with. Where its owner has added anything else that takes part in an INSERT,
+/// PostgreSQL has to see to it.
+pub struct AsMade {
+    pub columns: usize,
+    /// Those that fire on INSERT.
+    pub triggers: &'static [&'static CStr],
+    pub checks: usize,
+}
+
+impl AsMade {
+    /// Whether the table is still so, and may be written to by the role at work in this transaction.
+    pub fn holds_for(&self, table: &Table) -> bool {
+        // SAFETY: the table is open; triggers and constraints are as many as their counts say.
+        unsafe {
+            let relation = &*table.relation();
+            let class = &*relation.rd_rel;
+            let checks =
+                (*relation.rd_att).constr.as_ref().map_or(0, |constr| constr.num_check.into());
+            let triggers = relation.trigdesc.as_ref().map_or(&[][..], |desc| {
+                std::slice::from_raw_parts(desc.triggers, desc.numtriggers as usize)
+            });
+            let mut on_insert = triggers
+                .iter()
+                .filter(|trigger| trigger.tgtype as u32 & pg_sys::TRIGGER_TYPE_INSERT != 0);
+            class.relkind == pg_sys::RELKIND_RELATION as c_char
+                && class.relnatts as usize == self.columns
+                && !class.relhasrules
+                && !class.relrowsecurity
+                && !class.relispartition
+                && checks == self.checks
+                && on_insert.clone().count() == self.triggers.len()
+                && on_insert.all(|trigger| {
+                    self.triggers.contains(&CStr::from_ptr(trigger.tgname))
+                        && trigger.tgenabled == pg_sys::TRIGGER_FIRES_ON_ORIGIN as c_char
+                })
+                && pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_ORIGIN as i32
+                && !pg_sys::XactReadOnly
+                && !pg_sys::IsInParallelMode()
+        }
+    }
+}
+
+/// Inserts rows and their index entries. Defaults, CHECKs and triggers are the caller's business.
+pub struct Inserter {
+    table: Table,
+    estate: *mut pg_sys::EState,
+    result: *mut pg_sys::ResultRelInfo,
+    slot: *mut pg_sys::TupleTableSlot,
+    /// Emptied before each row.
+    context: pg_sys::MemoryContext,
+}
+
+impl Inserter {
+    /// For a table that [is as made](AsMade).
+    pub fn new(table: Table) -> Self {
+        // SAFETY: all of it is made for this table and lives until close(), or until PostgreSQL cleans
+        // up after an error.
+        unsafe {
+            let estate = pg_sys::CreateExecutorState();
+            let result = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
+            pg_sys::InitResultRelInfo(result, table.relation(), 0, std::ptr::null_mut(), 0);
+            (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
+            pg_sys::ExecOpenIndices(result, false);
+            let slot = pg_sys::MakeSingleTupleTableSlot(
+                (*table.relation()).rd_att,
+                &pg_sys::TTSOpsVirtual,
+            );
+            let econtext = pg_sys::MakePerTupleExprContext(estate);
+            Self { table, estate, result, slot, context: (*econtext).ecxt_per_tuple_memory }
+        }
+    }
+
+    /// Inserts the row that `fill` makes of (column number, value); what it allocates is freed with the
+    /// next row.
+    pub fn insert<T>(&mut self, fill: impl FnOnce(&mut NewRow) -> T) -> T {
+        // SAFETY: the slot is this table's; a cleared slot holds nothing that the context did.
+        unsafe {
+            let clear = (*(*self.slot).tts_ops).clear.expect("every slot can be cleared");
+            pg_sys::ffi::pg_guard_ffi_boundary(|| clear(self.slot));
+            pg_sys::MemoryContextReset(self.context);
+            let caller = pg_sys::MemoryContextSwitchTo(self.context);
+            let count = (*(*self.slot).tts_tupleDescriptor).natts as usize;
+            let mut row = NewRow {
+                values: std::slice::from_raw_parts_mut((*self.slot).tts_values, count),
+                nulls: std::slice::from_raw_parts_mut((*self.slot).tts_isnull, count),
+            };
+            row.nulls.fill(true);
+            let filled = fill(&mut row);
+            pg_sys::ExecStoreVirtualTuple(self.slot);
+            pg_sys::simple_table_tuple_insert(self.table.relation(), self.slot);
+            pg_sys::ExecInsertIndexTuples(
+                self.result,
+                self.slot,
+                self.estate,
+                false,
+                false,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+                #[cfg(not(feature = "pg15"))]
+                false,
+            );
+            pg_sys::MemoryContextSwitchTo(caller);
+            filled
+        }
+    }
+
+    pub fn close(self) {
+        // SAFETY: made in open(), in the reverse order.
+        unsafe {
+            pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+            pg_sys::ExecCloseIndices(self.result);
+            pg_sys::FreeExecutorState(self.estate);
+        }
+        self.table.close();
+    }
+}
+
+/// A row in the making: NULL where nothing is set.
+pub struct NewRow<'slot> {
+    values: &'slot mut [pg_sys::Datum],
+    nulls: &'slot mut [bool],
+}
+
+impl NewRow<'_> {
+    pub fn set(&mut self, column: i32, value: Option<pg_sys::Datum>) {
+        let i = column as usize - 1;
+        self.nulls[i] = value.is_none();
+        self.values[i] = value.unwrap_or(pg_sys::Datum::null());
+    }
+}
