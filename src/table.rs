@@ -116,7 +116,9 @@ impl ColumnSpec {
     }
 
     pub fn refuse_to_miss(self, table: &CStr) -> ! {
-        let lacks = format!("{} {:?}", self.name.to_string_lossy(), self.r#type);
+        // SAFETY: the name of a built-in type, in memory of its own.
+        let r#type = unsafe { CStr::from_ptr(pg_sys::format_type_be(self.r#type.value())) };
+        let lacks = format!("{} {}", self.name.to_string_lossy(), r#type.to_string_lossy());
         Refusal::OtherTable { table: table.to_string_lossy().into_owned(), lacks }.raise()
     }
 }
