@@ -7,11 +7,22 @@ use pgrx::pg_sys::BuiltinOid::OIDOID;
 use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
 
+/// Privileges are spelled as GRANT and REVOKE take them, and as regprocedure and regclass spell.
 struct Duty {
     name: &'static str,
-    /// As GRANT and REVOKE take them, spelled as regprocedure and regclass spell. The first is no other duty's: who has it has the duty.
+    /// The first is no other duty's: who has it has the duty.
     privileges: &'static [&'static str],
+    /// Those that it shares with another duty.
+    shared: &'static [&'static str],
 }
+
+const READING: &[&str] = &[
+    "EXECUTE ON FUNCTION customers.get_customer(uuid)",
+    "EXECUTE ON FUNCTION customers.find_customer(text)",
+    "EXECUTE ON FUNCTION customers.list_customers(text,uuid,integer)",
+    "EXECUTE ON FUNCTION customers.search_customers(text,integer)",
+    "SELECT ON TABLE customers.customers",
+];
 
 const DUTIES: [Duty; 7] = [
     Duty {
@@ -22,24 +33,14 @@ const DUTIES: [Duty; 7] = [
             "EXECUTE ON FUNCTION customers.patch_customer(uuid,jsonb,bigint)",
             "EXECUTE ON FUNCTION customers.set_status(uuid,text,text,bigint)",
             "EXECUTE ON FUNCTION customers.import_customers(jsonb)",
-            "EXECUTE ON FUNCTION customers.get_customer(uuid)",
-            "EXECUTE ON FUNCTION customers.find_customer(text)",
-            "EXECUTE ON FUNCTION customers.list_customers(text,uuid,integer)",
-            "EXECUTE ON FUNCTION customers.search_customers(text,integer)",
-            "SELECT ON TABLE customers.customers",
         ],
+        shared: READING,
     },
     Duty {
         name: "reader",
-        privileges: &[
-            // Contained in the last; tells a reader from a writer, who may read as well.
-            "SELECT (customer_id) ON TABLE customers.customers",
-            "EXECUTE ON FUNCTION customers.get_customer(uuid)",
-            "EXECUTE ON FUNCTION customers.find_customer(text)",
-            "EXECUTE ON FUNCTION customers.list_customers(text,uuid,integer)",
-            "EXECUTE ON FUNCTION customers.search_customers(text,integer)",
-            "SELECT ON TABLE customers.customers",
-        ],
+        // Contained in the SELECT that is shared; tells a reader from a writer, who may read as well.
+        privileges: &["SELECT (customer_id) ON TABLE customers.customers"],
+        shared: READING,
     },
     Duty {
         name: "support",
@@ -47,6 +48,7 @@ const DUTIES: [Duty; 7] = [
             "EXECUTE ON FUNCTION customers.customer_timeline(uuid)",
             "SELECT ON TABLE customers.customers_masked",
         ],
+        shared: &[],
     },
     Duty {
         name: "consumer",
@@ -57,6 +59,7 @@ const DUTIES: [Duty; 7] = [
             "EXECUTE ON FUNCTION customers.read_events(bigint,integer)",
             "EXECUTE ON FUNCTION customers.unsubscribe(text)",
         ],
+        shared: &[],
     },
     Duty {
         name: "auditor",
@@ -65,6 +68,7 @@ const DUTIES: [Duty; 7] = [
             "SELECT ON TABLE customers.events",
             "SELECT ON TABLE customers.erasures",
         ],
+        shared: &[],
     },
     Duty {
         name: "privacy",
@@ -73,10 +77,12 @@ const DUTIES: [Duty; 7] = [
             "EXECUTE ON FUNCTION customers.export_customer(uuid)",
             "EXECUTE ON FUNCTION customers.reapply_erasures()",
         ],
+        shared: &[],
     },
     Duty {
         name: "operator",
         privileges: &["EXECUTE ON FUNCTION customers.prune_events(interval)"],
+        shared: &[],
     },
 ];
 
@@ -84,7 +90,7 @@ const DUTIES: [Duty; 7] = [
 fn grant_access(role: Option<pg_sys::Oid>, duty: Option<&str>) {
     let (duty, role) = (find_duty(duty).or_refuse(), Role::find(role).or_refuse());
     run(&format!("GRANT USAGE ON SCHEMA customers TO {}", role.name));
-    for privilege in duty.privileges {
+    for privilege in duty.all() {
         run(&format!("GRANT {privilege} TO {}", role.name));
     }
 }
@@ -97,12 +103,18 @@ fn revoke_access(role: Option<pg_sys::Oid>, duty: Option<&str>) {
     }
     let others: Vec<&Duty> =
         DUTIES.iter().filter(|other| other.name != duty.name && role.has(other)).collect();
-    let needed = |privilege| others.iter().any(|other| other.privileges.contains(privilege));
-    for privilege in duty.privileges.iter().filter(|privilege| !needed(privilege)) {
+    let needed = |privilege: &str| others.iter().any(|other| other.shared.contains(&privilege));
+    for privilege in duty.all().filter(|privilege| !needed(privilege)) {
         run(&format!("REVOKE {privilege} FROM {}", role.name));
     }
     if others.is_empty() {
         run(&format!("REVOKE USAGE ON SCHEMA customers FROM {}", role.name));
+    }
+}
+
+impl Duty {
+    fn all(&self) -> impl Iterator<Item = &'static str> {
+        self.privileges.iter().chain(self.shared).copied()
     }
 }
 

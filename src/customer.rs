@@ -1,6 +1,6 @@
 //! A row of customers.customers, as triggers and look-ups see it.
 
-use crate::table::{ColumnSpec, has_types};
+use crate::table::{ColumnSpec, Table, has_types};
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 use pgrx::{FromDatum, IntoDatum, PgTupleDesc, Uuid, pg_sys};
 
@@ -154,4 +154,42 @@ impl CustomerRow {
         self.values[column as usize] = value;
         self.written[column as usize] = true;
     }
+}
+
+/// Gives the customer with this id, where there is one, to `found`, with the caller's snapshot.
+pub fn find(customer_id: Uuid, found: impl FnOnce(&CustomerRow)) {
+    const UUID_EQ: u32 = 2956;
+    let customers = Table::open(c"customers", pg_sys::AccessShareLock);
+    let relation = customers.relation();
+    // SAFETY: the key compares the table's own uuid column with a uuid; without a primary key, as after its
+    // owner dropped it, PostgreSQL scans the table instead. The row is pinned until systable_endscan.
+    unsafe {
+        let layout = Layout::of(relation);
+        let mut key = pg_sys::ScanKeyData::default();
+        pg_sys::ScanKeyInit(
+            &mut key,
+            layout.number(Column::CustomerId) as i16,
+            pg_sys::BTEqualStrategyNumber as u16,
+            UUID_EQ.into(),
+            customer_id.into_datum().expect("a uuid is never NULL"),
+        );
+        #[cfg(not(feature = "pg18"))]
+        let index = pg_sys::RelationGetPrimaryKeyIndex(relation);
+        #[cfg(feature = "pg18")]
+        let index = pg_sys::RelationGetPrimaryKeyIndex(relation, false);
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            index,
+            index != pg_sys::InvalidOid,
+            pg_sys::GetActiveSnapshot(),
+            1,
+            &mut key,
+        );
+        let tuple = pg_sys::systable_getnext(scan);
+        if !tuple.is_null() {
+            found(&CustomerRow::from_tuple(tuple, (*relation).rd_att, &layout));
+        }
+        pg_sys::systable_endscan(scan);
+    }
+    customers.close();
 }

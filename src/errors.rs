@@ -30,16 +30,16 @@ pub enum Refusal {
     Status(#[from] UnknownStatus),
     #[error("{0} is required")]
     Missing(&'static str),
-    #[error("page_size must be 1 to {max}", max = crate::queries::MAX_PAGE_SIZE)]
-    PageSize,
-    #[error("batch_size must be 1 to {max}", max = crate::feed::read::MAX_BATCH_SIZE)]
-    BatchSize,
+    #[error("page_size must be 1 to {max}")]
+    PageSize { max: i32 },
+    #[error("batch_size must be 1 to {max}")]
+    BatchSize { max: i32 },
     #[error("the position is not in the feed")]
     BeyondFeed,
     #[error("older_than must not be negative")]
     Age,
-    #[error("consumer must have 1 to {max} octets", max = crate::feed::consumers::MAX_NAME_OCTETS)]
-    ConsumerName,
+    #[error("consumer must have 1 to {max} octets")]
+    ConsumerName { max: usize },
     #[error("no such duty")]
     UnknownDuty,
     #[error("no such role")]
@@ -115,11 +115,11 @@ impl Refusal {
             | Self::Name(_)
             | Self::Status(_)
             | Self::Missing(_)
-            | Self::PageSize
-            | Self::BatchSize
+            | Self::PageSize { .. }
+            | Self::BatchSize { .. }
             | Self::BeyondFeed
             | Self::Age
-            | Self::ConsumerName
+            | Self::ConsumerName { .. }
             | Self::UnknownDuty
             | Self::UnknownRole
             | Self::RegisteredInFuture
@@ -185,14 +185,16 @@ impl Refusal {
             Self::Name(NameError::NothingVisible) => "Give a name that can be seen.",
             Self::Status(_) => "Write the status in capital letters.",
             Self::Missing(_) => "Give a value that is not NULL.",
-            Self::PageSize => "Ask for more than one page.",
-            Self::BatchSize => "Read on from the last position of each batch.",
+            Self::PageSize { .. } => "Ask for more than one page.",
+            Self::BatchSize { .. } => "Read on from the last position of each batch.",
             Self::BeyondFeed => {
                 "Give 0 or a position that was read here; after a restore or a failover that \
                  rewound the feed, copy everything again."
             }
             Self::Age => "Give an interval like '90 days'.",
-            Self::ConsumerName => "Name it after the service that reads, like 'search-index'.",
+            Self::ConsumerName { .. } => {
+                "Name it after the service that reads, like 'search-index'."
+            }
             Self::UnknownDuty => {
                 "Duties are writer, reader, support, consumer, auditor, privacy and operator."
             }

@@ -10,7 +10,7 @@ use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, UUIDOID};
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, Uuid};
 
-pub const MAX_PAGE_SIZE: i32 = 1000;
+const MAX_PAGE_SIZE: i32 = 1000;
 
 macro_rules! select_profile {
     ($rest:literal) => {
@@ -109,6 +109,6 @@ fn customer_timeline(customer_id: Option<Uuid>) -> Rows {
 fn checked_page_size(page_size: Option<i32>) -> Result<i64, Refusal> {
     match page_size {
         Some(size @ 1..=MAX_PAGE_SIZE) => Ok(size.into()),
-        _ => Err(Refusal::PageSize),
+        _ => Err(Refusal::PageSize { max: MAX_PAGE_SIZE }),
     }
 }

@@ -1,10 +1,9 @@
 //! The results of set-returning functions: rows go straight into the result, as PL/pgSQL's RETURN QUERY
 //! sends them.
 
-use crate::customer::{COLUMNS, describes_customers};
+use crate::customer::{self, describes_customers};
 use crate::errors::{Refusal, without_values};
 use crate::statement::{Param, Statement, connected};
-use crate::table::Table;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
 use pgrx::{PgTupleDesc, Uuid, impl_sql_translatable, pg_sys};
@@ -39,11 +38,7 @@ unsafe impl BoxRet for Rows {
                     if !describes_customers(&PgTupleDesc::from_pg_unchecked((*result).setDesc)) {
                         Refusal::OtherType.raise();
                     }
-                    let customers = Table::open(c"customers", pg_sys::AccessShareLock);
-                    customers.find_customer(customer_id, |row| {
-                        put(result, COLUMNS.map(|column| row.value(column)));
-                    });
-                    customers.close();
+                    customer::find(customer_id, |row| put(result, row.values()));
                 }
                 Self::AtHand(rows) => rows.into_iter().for_each(|row| put(result, row)),
             }

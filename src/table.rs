@@ -1,10 +1,9 @@
 //! Tables of the schema `customers`, opened without the executor where starting it costs more than the
 //! work: the benchmarks in `benches/` say what that is worth.
 
-use crate::customer::{CustomerRow, Layout};
 use crate::errors::{OrRefuse, Refusal};
 use pgrx::pg_sys::BuiltinOid;
-use pgrx::{IntoDatum, PgTupleDesc, Uuid, pg_sys};
+use pgrx::{PgTupleDesc, pg_sys};
 use std::ffi::CStr;
 
 /// A table of the schema `customers`, open. Closed by hand and not by Drop: after an error PostgreSQL
@@ -40,42 +39,6 @@ impl Table {
                 column.refuse_to_miss(table)
             })
         })
-    }
-
-    /// Gives the customer with this id, where there is one, to `found`, with the caller's snapshot.
-    pub fn find_customer(&self, customer_id: Uuid, found: impl FnOnce(&CustomerRow)) {
-        const UUID_EQ: u32 = 2956;
-        // SAFETY: the key compares the table's own uuid column with a uuid; without a primary key, as
-        // after its owner dropped it, PostgreSQL scans the table instead. The row is pinned until
-        // systable_endscan.
-        unsafe {
-            let layout = Layout::of(self.0);
-            let mut key = pg_sys::ScanKeyData::default();
-            pg_sys::ScanKeyInit(
-                &mut key,
-                layout.number(crate::customer::Column::CustomerId) as i16,
-                pg_sys::BTEqualStrategyNumber as u16,
-                UUID_EQ.into(),
-                customer_id.into_datum().expect("a uuid is never NULL"),
-            );
-            #[cfg(not(feature = "pg18"))]
-            let index = pg_sys::RelationGetPrimaryKeyIndex(self.0);
-            #[cfg(feature = "pg18")]
-            let index = pg_sys::RelationGetPrimaryKeyIndex(self.0, false);
-            let scan = pg_sys::systable_beginscan(
-                self.0,
-                index,
-                index != pg_sys::InvalidOid,
-                pg_sys::GetActiveSnapshot(),
-                1,
-                &mut key,
-            );
-            let tuple = pg_sys::systable_getnext(scan);
-            if !tuple.is_null() {
-                found(&CustomerRow::from_tuple(tuple, (*self.0).rd_att, &layout));
-            }
-            pg_sys::systable_endscan(scan);
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID};
 use pgrx::prelude::*;
 
 /// The longest name of a consumer, in octets.
-pub const MAX_NAME_OCTETS: usize = 200;
+const MAX_NAME_OCTETS: usize = 200;
 
 #[pg_extern(sql = false)]
 fn subscribe(consumer: Option<&str>, after: Option<i64>) {
@@ -70,7 +70,7 @@ fn named(consumer: Option<&str>) -> Result<&str, Refusal> {
     if (1..=MAX_NAME_OCTETS).contains(&consumer.len()) {
         Ok(consumer)
     } else {
-        Err(Refusal::ConsumerName)
+        Err(Refusal::ConsumerName { max: MAX_NAME_OCTETS })
     }
 }
 

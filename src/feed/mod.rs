@@ -1,11 +1,11 @@
 //! The feed: what changed, in an order that readers can trust, and the notifications that say so.
 
-pub mod consumers;
+mod consumers;
 mod event;
 mod journal;
 mod notify;
 mod prune;
-pub mod read;
+mod read;
 pub mod record;
 mod wake;
 pub mod watermark;

@@ -9,7 +9,7 @@ use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::INT8OID;
 use pgrx::prelude::*;
 
-pub const MAX_BATCH_SIZE: i32 = 10_000;
+const MAX_BATCH_SIZE: i32 = 10_000;
 
 #[pg_extern(sql = false)]
 fn read_events(after: Option<i64>, batch_size: Option<i32>) -> Rows {
@@ -41,7 +41,7 @@ pub fn events_past(after: i64, batch_size: Option<i32>) -> Result<Rows, Refusal>
     .with_one_plan();
     let limit = match batch_size {
         Some(size @ 1..=MAX_BATCH_SIZE) => i64::from(size),
-        _ => return Err(Refusal::BatchSize),
+        _ => return Err(Refusal::BatchSize { max: MAX_BATCH_SIZE }),
     };
     let mark = mark()?;
     if after < 0 || after > mark.last {

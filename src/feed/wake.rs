@@ -4,7 +4,7 @@
 use pgrx::prelude::*;
 use pgrx::{AssertPGRXSharedMemory, PgAtomic, pg_shmem_init};
 use std::ptr;
-use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, Ordering};
 
 /// So many databases can have a worker in one cluster.
 pub const SLOTS: usize = 64;
@@ -12,6 +12,9 @@ pub const SLOTS: usize = 64;
 static BOARD: PgAtomic<AssertPGRXSharedMemory<[Slot; SLOTS]>> =
     // SAFETY: no other extension takes a name that begins with ours.
     unsafe { PgAtomic::new(c"customer_db notification workers") };
+
+/// Whether this server was started with the library, so that there is such memory.
+static RESERVED: AtomicBool = AtomicBool::new(false);
 
 /// One worker's. It outlives the worker, so that the next one goes on where that stopped.
 pub struct Slot {
@@ -72,6 +75,7 @@ pub fn reserve() {
             AssertPGRXSharedMemory::new([const { Slot::new() }; SLOTS])
         }
     );
+    RESERVED.store(true, Ordering::Relaxed);
 }
 
 /// Whether a worker sends the notifications of this database.
@@ -90,7 +94,7 @@ pub fn worker() {
 }
 
 fn latch() -> *mut pg_sys::Latch {
-    if !super::worker::is_preloaded() {
+    if !RESERVED.load(Ordering::Relaxed) {
         return ptr::null_mut();
     }
     let mine = my_database();

@@ -14,7 +14,6 @@ use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder};
 use pgrx::pg_sys::BuiltinOid::INT8OID;
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, Uuid};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// After this long a worker that has ended is started again, as is one whose database is not there yet.
@@ -27,13 +26,6 @@ const LONGEST_REST_MS: i64 = 4;
 /// So many events are sent in one transaction.
 const BATCH: i64 = 10_000;
 
-static PRELOADED: AtomicBool = AtomicBool::new(false);
-
-/// Whether this server was started with the library, so that workers can run.
-pub fn is_preloaded() -> bool {
-    PRELOADED.load(Ordering::Relaxed)
-}
-
 /// Registers the workers, while the server starts.
 pub fn register() {
     // SAFETY: plain reads. pg_upgrade wants nobody but itself in its databases.
@@ -41,7 +33,6 @@ pub fn register() {
         return;
     }
     wake::reserve();
-    PRELOADED.store(true, Ordering::Relaxed);
     let databases = settings::databases();
     if databases.len() > wake::SLOTS {
         error!("customer_db.databases may name {} databases", wake::SLOTS);
