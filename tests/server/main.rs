@@ -5,6 +5,7 @@ mod kit;
 mod documentation;
 mod dumping;
 mod guarding;
+mod importing;
 mod installing;
 mod locales;
 mod memory;

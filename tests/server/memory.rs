@@ -2,6 +2,7 @@
 
 use crate::kit::{all, database, id, one, pid, registered};
 use postgres::Client;
+use serde_json::{Value, json};
 use std::fs;
 use uuid::Uuid;
 
@@ -107,4 +108,30 @@ fn refusals_keep_memory_flat() {
     };
     refuse(&mut client, 200);
     assert_flat(&mut client, |client| refuse(client, 1_000));
+}
+
+/// Batches of customers of whom some register, some are there by then and some are refused.
+fn import(client: &mut Client, batches: std::ops::Range<usize>) {
+    let import = client.prepare("SELECT count(*) FROM customers.import_customers($1)").unwrap();
+    for batch in batches {
+        let email = |n: usize| match n % 10 {
+            0 => "not an address".to_owned(),
+            _ => format!("i{batch}.{}@example.com", n / 2),
+        };
+        let customers: Value =
+            (0..100).map(|n| json!({"email": email(n), "name": "Ann"})).collect();
+        assert_eq!(client.query_one(&import, &[&customers]).unwrap().get::<_, i64>(0), 100);
+    }
+}
+
+#[test]
+fn imports_keep_memory_flat() {
+    let mut client = database().connect();
+    for (begin, end) in [("", ""), ("BEGIN", "COMMIT")] {
+        client.batch_execute(begin).unwrap();
+        let first = if begin.is_empty() { 0 } else { 1_000 };
+        import(&mut client, first..first + 50);
+        assert_flat(&mut client, |client| import(client, first + 50..first + 200));
+        client.batch_execute(end).unwrap();
+    }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fs;
 
 /// What the feed says should have been announced, as payloads.
-fn announced(client: &mut Client) -> Vec<Value> {
+pub fn announced(client: &mut Client) -> Vec<Value> {
     all(
         client,
         "SELECT jsonb_build_object(
@@ -36,14 +36,14 @@ fn collapsed(payloads: &[Value]) -> Vec<i64> {
 }
 
 /// A session that writes, with so many notifications allowed to a transaction.
-fn writer(database: &crate::kit::Database, limit: i32) -> Client {
+pub fn writer(database: &crate::kit::Database, limit: i32) -> Client {
     let mut client = database.connect();
     let set = format!("LOAD 'customer_db'; SET customer_db.notify_limit = {limit}");
     client.batch_execute(&set).unwrap();
     client
 }
 
-fn positions(client: &mut Client) -> Vec<i64> {
+pub fn positions(client: &mut Client) -> Vec<i64> {
     all(client, "SELECT position FROM customers.events ORDER BY position", &[])
 }
 
@@ -205,7 +205,7 @@ fn more_events_than_the_limit_send_one_notification_for_the_rest() {
 }
 
 /// The first `limit` of these positions one by one, then one notification that lies among the rest.
-fn check_collapse(payloads: &[Value], positions: &[i64], limit: usize) {
+pub fn check_collapse(payloads: &[Value], positions: &[i64], limit: usize) {
     let (announced, rest) = positions.split_at(limit);
     assert_eq!(individual(payloads), announced);
     let collapsed = collapsed(payloads);
