@@ -18,3 +18,4 @@ mod refusals;
 mod registering;
 mod status;
 mod updating;
+mod worker;

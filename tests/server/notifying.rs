@@ -81,14 +81,23 @@ fn a_listener_receives_exactly_the_committed_changes_in_order() {
     assert_eq!(received(&mut listener), announced(&mut client)[4..]);
 }
 
-#[test]
-fn every_payload_is_valid_against_the_contract() {
+/// Holds payloads to the contract's schema.
+pub fn assert_valid(payloads: &[Value]) {
     let Ok(schema) = fs::read(project().join("../shared/contract/notification.schema.json")) else {
-        eprintln!("SKIPPED every_payload_is_valid_against_the_contract: no ../shared/contract");
+        eprintln!("SKIPPED: payloads against the contract: no ../shared/contract");
         return;
     };
     let schema: Value = serde_json::from_slice(&schema).unwrap();
     let schema = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+    for payload in payloads {
+        if let Err(error) = schema.validate(payload) {
+            panic!("{payload}: {error}");
+        }
+    }
+}
+
+#[test]
+fn every_payload_is_valid_against_the_contract() {
     let database = database();
     let mut listener = database.listen();
     let mut client = writer(&database, 5);
@@ -104,11 +113,7 @@ fn every_payload_is_valid_against_the_contract() {
     }
     let received = received(&mut listener);
     assert_eq!(received.len(), 2 + 1 + 2 + 5 + 1);
-    for payload in received {
-        if let Err(error) = schema.validate(&payload) {
-            panic!("{payload}: {error}");
-        }
-    }
+    assert_valid(&received);
 }
 
 #[test]

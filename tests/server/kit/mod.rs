@@ -76,6 +76,14 @@ pub struct Server {
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
+fn new_folder() -> PathBuf {
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("customer_db.{}.{count}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).expect("a folder for the cluster");
+    folder
+}
+
 impl Server {
     /// Starts a cluster with further lines of postgresql.conf.
     pub fn start(settings: &[&str]) -> Self {
@@ -84,11 +92,7 @@ impl Server {
 
     /// Starts a cluster of another PostgreSQL, with variables in its environment.
     pub fn start_of(home: &Path, environment: &[(&str, &str)], settings: &[&str]) -> Self {
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder =
-            std::env::temp_dir().join(format!("customer_db.{}.{count}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).expect("a folder for the cluster");
+        let folder = new_folder();
         let environment =
             environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let server = Self { home: home.to_owned(), environment, folder };
@@ -112,6 +116,25 @@ impl Server {
             .expect("postgresql.auto.conf");
         server.pg_ctl("start");
         server
+    }
+
+    /// Starts a standby that follows this cluster.
+    pub fn standby(&self) -> Self {
+        let (home, environment) = (self.home.clone(), self.environment.clone());
+        let standby = Self { home, environment, folder: new_folder() };
+        succeed(
+            standby
+                .program("pg_basebackup")
+                .args(["--host", self.host(), "--username=postgres", "--checkpoint=fast"])
+                .args(["--no-sync", "--write-recovery-conf", "--pgdata"])
+                .arg(standby.data()),
+        );
+        let conf = standby.data().join("postgresql.auto.conf");
+        let own = format!("unix_socket_directories = '{}'\n", standby.host());
+        fs::write(&conf, fs::read_to_string(&conf).expect("its primary's settings") + &own)
+            .expect("postgresql.auto.conf");
+        standby.pg_ctl("start");
+        standby
     }
 
     /// A program of the same PostgreSQL, in the same environment.
@@ -199,20 +222,26 @@ impl Drop for Server {
     }
 }
 
-/// The cluster that all tests of this run share.
-pub fn server() -> &'static Server {
-    static SHARED: OnceLock<Server> = OnceLock::new();
-    // Statics are never dropped, so the cluster is stopped when the process exits.
+/// Keeps a cluster until the process exits: statics are never dropped.
+pub fn keep(server: Server) -> &'static Server {
+    static KEPT: Mutex<Vec<&Server>> = Mutex::new(Vec::new());
     extern "C" fn stop() {
-        if let Some(server) = SHARED.get() {
-            server.stop();
-        }
+        KEPT.lock().unwrap().iter().for_each(|server| server.stop());
     }
-    SHARED.get_or_init(|| {
+    let server: &Server = Box::leak(Box::new(server));
+    let mut kept = KEPT.lock().unwrap();
+    if kept.is_empty() {
         // SAFETY: the handler runs once, at the end, and touches nothing that is gone by then.
         unsafe { libc::atexit(stop) };
-        Server::start(&[])
-    })
+    }
+    kept.push(server);
+    server
+}
+
+/// The cluster that all tests of this run share.
+pub fn server() -> &'static Server {
+    static SHARED: OnceLock<&Server> = OnceLock::new();
+    SHARED.get_or_init(|| keep(Server::start(&[])))
 }
 
 /// A new database with the extension, in the shared cluster.
@@ -355,10 +384,17 @@ pub fn caller(client: &mut Client) -> String {
 
 /// Waits until a session waits for a lock.
 pub fn await_blocked(observer: &mut Client, pid: i32) {
+    eventually(&format!("session {pid} waits for another"), || {
+        one(observer, "SELECT cardinality(pg_blocking_pids($1)) > 0", &[&pid])
+    });
+}
+
+/// Waits until something is so.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let since = Instant::now();
-    while !one::<bool>(observer, "SELECT cardinality(pg_blocking_pids($1)) > 0", &[&pid]) {
-        assert!(since.elapsed() < Duration::from_secs(30), "session {pid} waits for nobody");
-        std::thread::sleep(Duration::from_millis(1));
+    while !is_so() {
+        assert!(since.elapsed() < Duration::from_secs(60), "not within a minute: {what}");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
