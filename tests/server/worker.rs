@@ -2,7 +2,7 @@
 //! committed, in the feed's order; it comes back whatever ends it, and stands in nobody's way.
 
 use crate::kit::{
-    Database, Server, address, await_blocked, database, eventually, keep, major, one, pid,
+    Database, Server, address, await_blocked, database, eventually, keep, on_16, one, pid,
     received, refusal, register_ann, registered, role, unique,
 };
 use crate::notifying::{announced, assert_valid, check_collapse, positions, writer};
@@ -10,7 +10,7 @@ use postgres::Client;
 use serde_json::Value;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// A cluster whose sessions leave notifications to workers, which these databases have.
@@ -117,11 +117,6 @@ fn assert_announces(database: &Database) {
     assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client)[before..]);
 }
 
-/// On the other major versions the core of the promise is enough.
-fn on_16() -> bool {
-    major() == 16
-}
-
 #[test]
 fn committed_changes_are_told_once_in_the_order_of_the_feed() {
     let database = served();
@@ -211,43 +206,81 @@ fn where_no_worker_runs_the_transaction_tells() {
     }
 }
 
+/// A cluster where a commit that waits for its replica holds the lock of NOTIFY.
+fn start_with_replica_awaited() -> (Server, String) {
+    start_one(&["synchronous_standby_names = 'nobody'", "synchronous_commit = local"])
+}
+
+/// Runs a statement in a session of its own.
+fn start_statement(database: &Database, statement: &'static str) -> (i32, JoinHandle<()>) {
+    let mut client = database.connect();
+    (pid(&mut client), thread::spawn(move || client.batch_execute(statement).unwrap()))
+}
+
+/// Has a session hold the lock.
+fn hold_lock(database: &Database) -> (i32, JoinHandle<()>) {
+    let (holder, thread) = start_statement(
+        database,
+        "SET synchronous_commit = on; CREATE TABLE public.written (); NOTIFY elsewhere",
+    );
+    let mut client = database.connect();
+    let holds = "SELECT coalesce(wait_event = 'SyncRep', false)
+                   FROM pg_stat_activity WHERE pid = $1";
+    eventually("a commit waits for its replica", || one(&mut client, holds, &[&holder]));
+    (holder, thread)
+}
+
 #[test]
 fn a_writer_does_not_wait_for_who_holds_the_lock_of_notify() {
     if !on_16() {
         return;
     }
-    // A commit that waits for its replica holds the lock.
-    let (server, name) =
-        start_one(&["synchronous_standby_names = 'nobody'", "synchronous_commit = local"]);
+    let (server, name) = start_with_replica_awaited();
     let database = Database { server: &server, name };
     let (mut listener, mut client) = (database.listen(), database.connect());
     await_served(&mut client);
-    let [mut holder, mut waiting] = ["on", "local"].map(|commit| {
-        let mut client = database.connect();
-        let set =
-            format!("SET customer_db.notify = transaction; SET synchronous_commit = {commit}");
-        client.batch_execute(&set).unwrap();
-        client
-    });
-    let (held_by, waits) = (pid(&mut holder), pid(&mut waiting));
-    thread::scope(|scope| {
-        scope.spawn(|| registered(&mut holder));
-        let holds = "SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = $1";
-        eventually("a commit waits for its replica", || {
-            one::<Option<bool>>(&mut client, holds, &[&held_by]) == Some(true)
-        });
-        scope.spawn(|| registered(&mut waiting));
-        await_blocked(&mut database.connect(), waits);
-        // Nobody would release it before these have committed.
-        client.batch_execute("SET statement_timeout = '30s'").unwrap();
-        for _ in 0..3 {
-            registered(&mut client);
-        }
-        client.execute("SELECT pg_cancel_backend($1)", &[&held_by]).unwrap();
-    });
-    let mut heard = hear(&mut listener, 5);
+    let (holder, holding) = hold_lock(&database);
+    let (waiter, waiting) = start_statement(
+        &database,
+        "SET customer_db.notify = transaction;
+         SELECT customers.register_customer('person@example.com')",
+    );
+    await_blocked(&mut client, waiter);
+
+    client.batch_execute("SET lock_timeout = '10s'").unwrap();
+    for _ in 0..3 {
+        registered(&mut client);
+    }
+    assert!(received(&mut listener).is_empty(), "the worker is what waits");
+    client.execute("SELECT pg_cancel_backend($1)", &[&holder]).unwrap();
+    holding.join().unwrap();
+    waiting.join().unwrap();
+    let mut heard = hear(&mut listener, 4);
     heard.sort_by_key(|payload| payload["position"].as_i64());
     assert_eq!(heard, announced(&mut client));
+}
+
+#[test]
+#[ignore = "the worker fails with the database's lock_timeout"]
+fn a_lock_timeout_of_the_database_does_not_hurt_the_worker() {
+    if !on_16() {
+        return;
+    }
+    let (server, name) = start_with_replica_awaited();
+    let database = Database { server: &server, name };
+    let set = "ALTER DATABASE served SET lock_timeout = '1ms'";
+    database.connect().batch_execute(set).unwrap();
+    server.pg_ctl("restart");
+    let (mut listener, mut client) = (database.listen(), database.connect());
+    await_served(&mut client);
+    let first = worker(&database);
+    let (holder, holding) = hold_lock(&database);
+    registered(&mut client);
+    await_blocked(&mut client, first.unwrap());
+    client.execute("SELECT pg_cancel_backend($1)", &[&holder]).unwrap();
+    holding.join().unwrap();
+    assert_eq!(hear(&mut listener, 1), announced(&mut client));
+    assert_eq!(worker(&database), first);
 }
 
 #[test]
@@ -293,7 +326,9 @@ fn memory(database: &Database) -> i64 {
     let totals = || -> Vec<i64> {
         let log = database.server.log();
         let lines = log.lines().filter(|line| line.starts_with(&format!("{pid} ")));
-        let totals = lines.filter_map(|line| line.split_once("Grand total: ")?.1.split(' ').next());
+        // "… Grand total: 1792424 bytes in 220 blocks; 442648 free (204 chunks); 1349776 used"
+        let totals = lines.filter(|line| line.contains("Grand total: "));
+        let totals = totals.filter_map(|line| line.strip_suffix(" used")?.split(' ').next_back());
         totals.map(|bytes| bytes.parse().unwrap()).collect()
     };
     let before = totals().len();
@@ -322,7 +357,7 @@ fn a_worker_keeps_its_memory_flat() {
     let before = memory(&database);
     work(1000);
     let after = memory(&database);
-    assert!(after - before < 64 * 1024, "{before} bytes before, {after} after");
+    assert!(after - before < 8 * 1024, "{before} bytes before, {after} after");
 }
 
 #[test]

@@ -19,6 +19,11 @@ pub fn major() -> u32 {
     std::env::var("CUSTOMER_DB_PG").map_or(16, |major| major.parse().expect("CUSTOMER_DB_PG"))
 }
 
+/// Whether a promise that does not depend on the version is held here in full: on one is enough.
+pub fn on_16() -> bool {
+    major() == 16
+}
+
 pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
