@@ -2,6 +2,7 @@
 
 mod kit;
 
+mod consumer_examples;
 mod documentation;
 mod dumping;
 mod guarding;
