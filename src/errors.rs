@@ -56,8 +56,8 @@ pub enum Refusal {
     EmailTaken,
     #[error("the customer_id belongs to another customer")]
     IdTaken,
-    #[error("another customer has a value that must be unique")]
-    NotUnique,
+    #[error("a constraint or trigger of the table's owner keeps the customer out")]
+    KeptOut,
     #[error("customers must be a JSON array")]
     NotAnArray,
     #[error("a customer must be a JSON object")]
@@ -132,7 +132,7 @@ impl Refusal {
             | Self::NotText(_)
             | Self::NotClearable(_) => "22023",
             Self::Closed | Self::Immutable(_) | Self::CustomersStay | Self::EventsStay => "23514",
-            Self::EmailTaken | Self::IdTaken | Self::NotUnique => "23505",
+            Self::EmailTaken | Self::IdTaken | Self::KeptOut => "23505",
             Self::Isolation => "25001",
             Self::Standby => "25006",
             Self::NoCustomer | Self::NoConsumer => "PT404",
@@ -212,7 +212,7 @@ impl Refusal {
             Self::IdTaken => {
                 "Leave customer_id out, or retry with the e-mail and name it was registered with."
             }
-            Self::NotUnique => "See the unique indexes of customers.customers.",
+            Self::KeptOut => "See the unique indexes and triggers of customers.customers.",
             Self::NotAnArray => "Give an array of objects, one for each customer.",
             Self::NotAnObject => "Give an object with email and what else is known.",
             Self::NotAUuid => "Give a UUID like 0b5e58a5-3c39-4f4c-9d49-0f0d8a0a1c11.",

@@ -193,7 +193,7 @@ impl Known {
             }
             Some(_) => Outcome::Refused(Refusal::EmailTaken),
             None if self.ids.contains(&candidate.customer_id) => Outcome::Refused(Refusal::IdTaken),
-            None => Outcome::Refused(Refusal::NotUnique),
+            None => Outcome::Refused(Refusal::KeptOut),
         }
     }
 }

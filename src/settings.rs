@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use std::collections::BTreeSet;
 use std::ffi::CString;
 
 #[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
@@ -29,7 +30,8 @@ pub fn actor() -> Option<String> {
 pub fn databases() -> Vec<String> {
     let names = DATABASES.get().unwrap_or_default();
     let names = names.to_string_lossy();
-    names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 pub fn define() {

@@ -75,11 +75,11 @@ pub enum Announcement {
 }
 
 /// To be called before the events of a statement are announced.
-pub fn begin_statement() -> Sender {
+pub fn begin_statement(sequence: pg_sys::Oid) -> Sender {
     TALLY.with_borrow_mut(Tally::refresh);
     match NOTIFY.get() {
         Notify::Off => Sender::Nobody,
-        Notify::Worker if wake::has_worker() => Sender::Worker,
+        Notify::Worker if wake::has_worker(sequence) => Sender::Worker,
         Notify::Worker | Notify::Transaction => Sender::Transaction,
     }
 }

@@ -91,7 +91,7 @@ impl Recorder {
     fn open() -> Self {
         let sequence = relation_oid(c"events_position_seq");
         watermark::hold(sequence);
-        let sender = notify::begin_statement();
+        let sender = notify::begin_statement(sequence);
         Self {
             journal: Journal::open(),
             sender,

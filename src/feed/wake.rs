@@ -55,6 +55,10 @@ impl Slot {
         self.sent.store(position, Ordering::Release);
     }
 
+    fn latch(&self) -> Option<*mut pg_sys::Latch> {
+        Some(self.latch.load(Ordering::Acquire)).filter(|latch| !latch.is_null())
+    }
+
     /// From now on writers leave their notifications to the worker at work.
     pub fn open(&self) {
         // SAFETY: a plain read: the latch in this process's place of the shared array of processes.
@@ -78,33 +82,25 @@ pub fn reserve() {
     RESERVED.store(true, Ordering::Relaxed);
 }
 
-/// Whether a worker sends the notifications of this database.
-pub fn has_worker() -> bool {
-    !latch().is_null()
+/// Whether a worker sends the notifications of this sequence's events: not before it has noticed that the
+/// tables were made anew.
+pub fn has_worker(sequence: pg_sys::Oid) -> bool {
+    my_slots().any(|slot| slot.latch().is_some() && slot.sent(sequence).is_some())
 }
 
 /// Has it look into the feed. Cannot fail: it is called when a commit has gone too far for that.
 pub fn worker() {
-    let latch = latch();
-    if !latch.is_null() {
+    if let Some(latch) = my_slots().find_map(Slot::latch) {
         // SAFETY: latches of the array of processes stay where they are as long as the server runs. Should
         // the worker be gone, whoever has its place is woken once in vain.
         unsafe { pg_sys::SetLatch(latch) }
     }
 }
 
-fn latch() -> *mut pg_sys::Latch {
-    if !RESERVED.load(Ordering::Relaxed) {
-        return ptr::null_mut();
-    }
-    let mine = my_database();
-    BOARD
-        .get()
-        .iter()
-        .filter(|slot| slot.database.load(Ordering::Acquire) == mine)
-        .map(|slot| slot.latch.load(Ordering::Acquire))
-        .find(|latch| !latch.is_null())
-        .unwrap_or(ptr::null_mut())
+/// The slots that served this database last.
+fn my_slots() -> impl Iterator<Item = &'static Slot> {
+    let slots = if RESERVED.load(Ordering::Relaxed) { &BOARD.get()[..] } else { &[] };
+    slots.iter().filter(|slot| slot.database.load(Ordering::Acquire) == my_database())
 }
 
 fn my_database() -> u32 {

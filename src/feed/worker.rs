@@ -198,6 +198,10 @@ fn settle() {
         (c"default_transaction_read_only", c"off"),
         (c"search_path", c"pg_catalog, pg_temp"),
         (c"synchronous_commit", c"off"),
+        (c"lock_timeout", c"0"),
+        (c"statement_timeout", c"0"),
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        (c"transaction_timeout", c"0"),
     ] {
         // SAFETY: settings that every superuser may set, with values that they take.
         unsafe {

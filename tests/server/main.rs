@@ -2,12 +2,14 @@
 
 mod kit;
 
+mod consumer_examples;
 mod consuming;
 mod crashing;
 mod documentation;
 mod dumping;
 mod feed;
 mod guarding;
+mod importing;
 mod installing;
 mod locales;
 mod memory;
@@ -23,3 +25,4 @@ mod standby;
 mod status;
 mod storm;
 mod updating;
+mod worker;

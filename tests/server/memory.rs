@@ -1,7 +1,8 @@
 //! Promise: a session that calls functions all day keeps a flat memory.
 
-use crate::kit::{all, database, id, one, pid, registered};
+use crate::kit::{Server, all, id, one, pid, registered};
 use postgres::Client;
+use serde_json::{Value, json};
 use std::fs;
 use uuid::Uuid;
 
@@ -78,7 +79,9 @@ fn assert_calls_keep_memory_flat(client: &mut Client, ids: &[Uuid]) {
 
 #[test]
 fn calls_in_one_transaction_keep_memory_flat() {
-    let mut client = database().connect();
+    // Of its own: what other sessions do to the catalogue has this one's caches built anew.
+    let server = Server::start(&[]);
+    let mut client = server.database().connect();
     let ids = customers(&mut client);
     client.batch_execute("BEGIN").unwrap();
     assert_calls_keep_memory_flat(&mut client, &ids);
@@ -87,14 +90,18 @@ fn calls_in_one_transaction_keep_memory_flat() {
 
 #[test]
 fn calls_in_many_transactions_keep_memory_flat() {
-    let mut client = database().connect();
+    // Of its own: what other sessions do to the catalogue has this one's caches built anew.
+    let server = Server::start(&[]);
+    let mut client = server.database().connect();
     let ids = customers(&mut client);
     assert_calls_keep_memory_flat(&mut client, &ids);
 }
 
 #[test]
 fn refusals_keep_memory_flat() {
-    let mut client = database().connect();
+    // Of its own: what other sessions do to the catalogue has this one's caches built anew.
+    let server = Server::start(&[]);
+    let mut client = server.database().connect();
     let id = registered(&mut client);
     let calls = [
         "SELECT customers.register_customer('not an address')",
@@ -114,4 +121,32 @@ fn refusals_keep_memory_flat() {
     };
     refuse(&mut client, 200);
     assert_flat(&mut client, |client| refuse(client, 1_000));
+}
+
+/// Batches of customers of whom some register, some are there by then and some are refused.
+fn import(client: &mut Client, batches: std::ops::Range<usize>) {
+    let import = client.prepare("SELECT count(*) FROM customers.import_customers($1)").unwrap();
+    for batch in batches {
+        let email = |n: usize| match n % 10 {
+            0 => "not an address".to_owned(),
+            _ => format!("i{batch}.{}@example.com", n / 2),
+        };
+        let customers: Value =
+            (0..100).map(|n| json!({"email": email(n), "name": "Ann"})).collect();
+        assert_eq!(client.query_one(&import, &[&customers]).unwrap().get::<_, i64>(0), 100);
+    }
+}
+
+#[test]
+fn imports_keep_memory_flat() {
+    // Of its own: what other sessions do to the catalogue has this one's caches built anew.
+    let server = Server::start(&[]);
+    let mut client = server.database().connect();
+    for (begin, end) in [("", ""), ("BEGIN", "COMMIT")] {
+        client.batch_execute(begin).unwrap();
+        let first = if begin.is_empty() { 0 } else { 1_000 };
+        import(&mut client, first..first + 50);
+        assert_flat(&mut client, |client| import(client, first + 50..first + 200));
+        client.batch_execute(end).unwrap();
+    }
 }

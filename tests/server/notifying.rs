@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::fs;
 
 /// What the feed says should have been announced, as payloads.
-fn announced(client: &mut Client) -> Vec<Value> {
+pub fn announced(client: &mut Client) -> Vec<Value> {
     all(
         client,
         "SELECT jsonb_build_object(
@@ -37,7 +37,7 @@ fn collapsed(payloads: &[Value]) -> Vec<i64> {
 }
 
 /// A session that writes, with so many notifications allowed to a transaction.
-fn writer(database: &crate::kit::Database, limit: i32) -> Client {
+pub fn writer(database: &crate::kit::Database, limit: i32) -> Client {
     let mut client = database.connect();
     let set = format!("LOAD 'customer_db'; SET customer_db.notify_limit = {limit}");
     client.batch_execute(&set).unwrap();
@@ -78,14 +78,23 @@ fn a_listener_receives_exactly_the_committed_changes_in_order() {
     assert_eq!(received(&mut listener), announced(&mut client)[4..]);
 }
 
-#[test]
-fn every_payload_is_valid_against_the_contract() {
+/// Holds payloads to the contract's schema.
+pub fn assert_valid(payloads: &[Value]) {
     let Ok(schema) = fs::read(project().join("../shared/contract/notification.schema.json")) else {
-        eprintln!("SKIPPED every_payload_is_valid_against_the_contract: no ../shared/contract");
+        eprintln!("SKIPPED: payloads against the contract: no ../shared/contract");
         return;
     };
     let schema: Value = serde_json::from_slice(&schema).unwrap();
     let schema = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+    for payload in payloads {
+        if let Err(error) = schema.validate(payload) {
+            panic!("{payload}: {error}");
+        }
+    }
+}
+
+#[test]
+fn every_payload_is_valid_against_the_contract() {
     let database = database();
     let mut listener = database.listen();
     let mut client = writer(&database, 5);
@@ -101,11 +110,7 @@ fn every_payload_is_valid_against_the_contract() {
     }
     let received = received(&mut listener);
     assert_eq!(received.len(), 2 + 1 + 2 + 5 + 1);
-    for payload in received {
-        if let Err(error) = schema.validate(&payload) {
-            panic!("{payload}: {error}");
-        }
-    }
+    assert_valid(&received);
 }
 
 #[test]
@@ -202,7 +207,7 @@ fn more_events_than_the_limit_send_one_notification_for_the_rest() {
 }
 
 /// The first `limit` of these positions one by one, then one notification that lies among the rest.
-fn check_collapse(payloads: &[Value], positions: &[i64], limit: usize) {
+pub fn check_collapse(payloads: &[Value], positions: &[i64], limit: usize) {
     let (announced, rest) = positions.split_at(limit);
     assert_eq!(individual(payloads), announced);
     let collapsed = collapsed(payloads);

@@ -313,6 +313,13 @@ fn cases(customers: &Customers) -> Vec<Case> {
             [ann, bad],
         ));
     }
+    for bad in ["{}", "null", "1", "true", r#""zyxw""#, r#"{"email": "zyxw@example.com"}"#] {
+        cases.push(case(
+            "22023",
+            "SELECT * FROM customers.import_customers($1::text::jsonb)",
+            [bad],
+        ));
+    }
     for bad in ["0", "-1", "1001", "1000000"] {
         cases.extend([
             case(
@@ -345,6 +352,7 @@ fn cases(customers: &Customers) -> Vec<Case> {
             "SELECT * FROM customers.search_customers($1::text)",
             "SELECT * FROM customers.search_customers('zyxw', $1::text::int)",
             "SELECT * FROM customers.list_customers(page_size => $1::text::int)",
+            "SELECT * FROM customers.import_customers($1::text::jsonb)",
             "INSERT INTO customers.customers (email, name) VALUES ($1::text, 'Zyxw')",
             "INSERT INTO customers.customers (email, status) VALUES ('zyxw@example.com', $1::text)",
             "INSERT INTO customers.customers (email, customer_id) VALUES ('zyxw@example.com', $1::text::uuid)",
@@ -562,8 +570,13 @@ fn a_constraint_of_the_owners_is_named_without_the_row() {
         for again in 0..2 {
             let email = format!("zyxw.{again}@example.com");
             let literal = register.replace("$1", &format!("'{email}'"));
+            // An import passes over what another row forbids.
+            let import = "SELECT customers.import_customers(jsonb_build_array(jsonb_build_object(
+                              'email', $1::text, 'name', 'Zyxw')))";
+            let import = if ["23505", "23P01"].contains(&sqlstate) { register } else { import };
             for result in [
                 client.execute(register, &[&email]).map(|_| ()),
+                client.execute(import, &[&email]).map(|_| ()),
                 client.batch_execute(&literal),
                 client
                     .execute(

@@ -21,6 +21,11 @@ pub fn major() -> u32 {
     std::env::var("CUSTOMER_DB_PG").map_or(16, |major| major.parse().expect("CUSTOMER_DB_PG"))
 }
 
+/// Whether a promise that does not depend on the version is held here in full: on one is enough.
+pub fn on_16() -> bool {
+    major() == 16
+}
+
 pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -77,6 +82,14 @@ pub struct Server {
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
+
+fn new_folder() -> PathBuf {
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("customer_db.{}.{count}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).expect("a folder for the cluster");
+    folder
+}
 
 impl Server {
     /// Starts a cluster with further lines of postgresql.conf.
@@ -239,34 +252,32 @@ fn await_end(pid: i32) {
     }
 }
 
-fn new_folder() -> PathBuf {
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("customer_db.{}.{count}", std::process::id()));
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir(&folder).expect("a folder for the cluster");
-    folder
-}
-
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-/// The cluster that all tests of this run share.
-pub fn server() -> &'static Server {
-    static SHARED: OnceLock<Server> = OnceLock::new();
-    // Statics are never dropped, so the cluster is stopped when the process exits.
+/// Keeps a cluster until the process exits: statics are never dropped.
+pub fn keep(server: Server) -> &'static Server {
+    static KEPT: Mutex<Vec<&Server>> = Mutex::new(Vec::new());
     extern "C" fn stop() {
-        if let Some(server) = SHARED.get() {
-            server.stop();
-        }
+        KEPT.lock().unwrap().iter().for_each(|server| server.stop());
     }
-    SHARED.get_or_init(|| {
+    let server: &Server = Box::leak(Box::new(server));
+    let mut kept = KEPT.lock().unwrap();
+    if kept.is_empty() {
         // SAFETY: the handler runs once, at the end, and touches nothing that is gone by then.
         unsafe { libc::atexit(stop) };
-        Server::start(&[])
-    })
+    }
+    kept.push(server);
+    server
+}
+
+/// The cluster that all tests of this run share.
+pub fn server() -> &'static Server {
+    static SHARED: OnceLock<&Server> = OnceLock::new();
+    SHARED.get_or_init(|| keep(Server::start(&[])))
 }
 
 /// A new database with the extension, in the shared cluster.
@@ -421,9 +432,14 @@ pub fn terminate(observer: &mut Client, pid: i32) {
 
 /// Waits until a query answers true.
 pub fn await_true(observer: &mut Client, query: &str, params: Params) {
+    eventually(query, || one(observer, query, params));
+}
+
+/// Waits until something is so.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let since = Instant::now();
-    while !one::<bool>(observer, query, params) {
-        assert!(since.elapsed() < Duration::from_secs(30), "never true: {query}");
+    while !is_so() {
+        assert!(since.elapsed() < Duration::from_secs(60), "not within a minute: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -1,0 +1,639 @@
+//! Promise: with customer_db.notify = worker the notification worker tells of exactly the changes that
+//! committed, in the feed's order; it comes back whatever ends it, and stands in nobody's way.
+
+use crate::kit::positions;
+use crate::kit::{
+    Database, Server, address, await_blocked, database, eventually, keep, on_16, one, pid,
+    received, refusal, register_ann, registered, role, unique,
+};
+use crate::notifying::{announced, assert_valid, check_collapse, writer};
+use postgres::Client;
+use serde_json::Value;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// A cluster whose sessions leave notifications to workers, which these databases have.
+fn start(databases: &str, settings: &[&str]) -> Server {
+    let databases = format!("customer_db.databases = '{databases}'");
+    let mut all = vec![
+        "shared_preload_libraries = 'customer_db'",
+        "customer_db.notify = worker",
+        "max_worker_processes = 40",
+        &databases,
+    ];
+    all.extend(settings);
+    Server::start(&all)
+}
+
+/// Makes a database of that name, with the extension.
+fn create<'server>(server: &'server Server, name: &str) -> Database<'server> {
+    let create = format!("CREATE DATABASE {name}");
+    server.connect("postgres").batch_execute(&create).unwrap();
+    let database = Database { server, name: name.to_owned() };
+    database.connect().batch_execute("CREATE EXTENSION customer_db").unwrap();
+    database
+}
+
+/// A cluster of its own with one database that has a worker.
+fn start_one(settings: &[&str]) -> (Server, String) {
+    let server = start("served", settings);
+    create(&server, "served");
+    // Or the worker would look for it in five seconds again.
+    server.pg_ctl("restart");
+    (server, "served".to_owned())
+}
+
+/// A database of the cluster that these tests share, of its own and with a worker at work.
+fn served() -> Database<'static> {
+    const DATABASES: usize = 20;
+    static CLUSTER: OnceLock<&Server> = OnceLock::new();
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let server = CLUSTER.get_or_init(|| {
+        let names: Vec<String> = (0..DATABASES).map(|n| format!("served{n}")).collect();
+        let server = start(&names.join(", "), &[]);
+        names.iter().for_each(|name| drop(create(&server, name)));
+        server.pg_ctl("restart");
+        keep(server)
+    });
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!(number < DATABASES, "more tests than databases");
+    let database = Database { server, name: format!("served{number}") };
+    await_served(&mut database.connect());
+    database
+}
+
+/// Whether changes are left to a worker: PostgreSQL cannot prepare a transaction that notifies.
+fn is_served(client: &mut Client) -> bool {
+    let name = unique("probe");
+    client.batch_execute("BEGIN").unwrap();
+    registered(client);
+    let prepared = client.batch_execute(&format!("PREPARE TRANSACTION '{name}'"));
+    if prepared.is_ok() {
+        client.batch_execute(&format!("ROLLBACK PREPARED '{name}'")).unwrap();
+    }
+    prepared.is_ok()
+}
+
+fn await_served(client: &mut Client) {
+    eventually("a worker is at work", || is_served(client));
+}
+
+/// The worker's process.
+fn worker(database: &Database) -> Option<i32> {
+    let query = "SELECT max(pid) FROM pg_stat_activity
+                  WHERE datname = $1 AND backend_type = 'customer_db notifications'";
+    one(&mut database.server.connect("postgres"), query, &[&database.name])
+}
+
+/// Waits until so many notifications have come, and gives them.
+fn hear(listener: &mut Client, count: usize) -> Vec<Value> {
+    let mut heard = Vec::new();
+    eventually("the notifications have come", || {
+        heard.extend(received(listener));
+        heard.len() >= count
+    });
+    heard
+}
+
+/// Everything that is told up to now: one more customer registers, and the last notification says so.
+fn hear_all(listener: &mut Client, client: &mut Client) -> Vec<Value> {
+    let id = registered(client).to_string();
+    let mut heard = Vec::new();
+    eventually("the last notification has come", || {
+        heard.extend(received(listener));
+        heard.iter().any(|payload: &Value| payload["customerId"] == *id)
+    });
+    heard
+}
+
+/// Holds a database to the promise from now on, with a worker that is at work.
+fn assert_announces(database: &Database) {
+    let mut client = database.connect();
+    await_served(&mut client);
+    let mut listener = database.listen();
+    let before = announced(&mut client).len();
+    register_ann(&mut client);
+    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client)[before..]);
+}
+
+#[test]
+fn committed_changes_are_told_once_in_the_order_of_the_feed() {
+    let database = served();
+    let mut listener = database.listen();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut client = database.connect();
+                for round in 0..40 {
+                    let mut transaction = client.transaction().unwrap();
+                    let id = register_ann(&mut transaction).id;
+                    let close = "SELECT customers.set_status($1, 'CLOSED')::text";
+                    transaction.execute(close, &[&id]).unwrap();
+                    match round % 4 {
+                        0 => transaction.rollback().unwrap(),
+                        _ => transaction.commit().unwrap(),
+                    }
+                }
+            });
+        }
+    });
+    let mut client = database.connect();
+    let heard = hear_all(&mut listener, &mut client);
+    assert_eq!(heard.len(), 8 * 30 * 2 + 1);
+    assert_eq!(heard, announced(&mut client));
+    assert_valid(&heard);
+}
+
+#[test]
+fn savepoints_and_transactions_that_are_rolled_back_are_not_told() {
+    let database = served();
+    let (mut listener, mut client) = (database.listen(), database.connect());
+    client
+        .batch_execute(
+            "BEGIN;
+             SAVEPOINT s;
+             INSERT INTO customers.customers (email) VALUES ('lost1@example.com');
+             ROLLBACK TO s;
+             INSERT INTO customers.customers (email) VALUES ('kept1@example.com');
+             SAVEPOINT s;
+             INSERT INTO customers.customers (email) VALUES ('lost2@example.com');
+             ROLLBACK TO s;
+             SAVEPOINT t;
+             INSERT INTO customers.customers (email, name) VALUES ('kept2@example.com', 'B');
+             RELEASE t;
+             COMMIT;
+             BEGIN;
+             INSERT INTO customers.customers (email) VALUES ('lost3@example.com');
+             ROLLBACK;
+             UPDATE customers.customers SET name = NULL, status = 'SUSPENDED';
+             UPDATE customers.customers SET status = status",
+        )
+        .unwrap();
+    assert!(client.batch_execute("INSERT INTO customers.customers (email) VALUES ('x')").is_err());
+    let heard = hear_all(&mut listener, &mut client);
+    assert_eq!(heard.len(), 5);
+    assert_eq!(heard, announced(&mut client));
+}
+
+#[test]
+fn a_prepared_transaction_is_told_within_a_second_after_its_commit() {
+    let database = served();
+    let (mut listener, mut client) = (database.listen(), database.connect());
+    for (name, end) in [("lost", "ROLLBACK"), ("kept", "COMMIT")] {
+        let name = format!("{name}.{}", database.name);
+        client.batch_execute("BEGIN").unwrap();
+        registered(&mut client);
+        client.batch_execute(&format!("PREPARE TRANSACTION '{name}'")).unwrap();
+        assert!(received(&mut listener).is_empty());
+        client.batch_execute(&format!("{end} PREPARED '{name}'")).unwrap();
+    }
+    let since = Instant::now();
+    assert_eq!(hear(&mut listener, 1), announced(&mut client));
+    assert!(since.elapsed() < Duration::from_secs(3), "told after {:?}", since.elapsed());
+}
+
+#[test]
+fn where_no_worker_runs_the_transaction_tells() {
+    // Not preloaded; preloaded, and another database named.
+    let elsewhere = served().server.database();
+    for database in [database(), elsewhere] {
+        let (mut listener, mut client) = (database.listen(), database.connect());
+        client.batch_execute("LOAD 'customer_db'; SET customer_db.notify = worker").unwrap();
+        registered(&mut client);
+        assert_eq!(received(&mut listener), announced(&mut client));
+        assert!(!is_served(&mut client));
+    }
+}
+
+/// A cluster where a commit that waits for its replica holds the lock of NOTIFY.
+fn start_with_replica_awaited() -> (Server, String) {
+    start_one(&["synchronous_standby_names = 'nobody'", "synchronous_commit = local"])
+}
+
+/// Runs a statement in a session of its own.
+fn start_statement(database: &Database, statement: &'static str) -> (i32, JoinHandle<()>) {
+    let mut client = database.connect();
+    (pid(&mut client), thread::spawn(move || client.batch_execute(statement).unwrap()))
+}
+
+/// Has a session hold the lock.
+fn hold_lock(database: &Database) -> (i32, JoinHandle<()>) {
+    let (holder, thread) = start_statement(
+        database,
+        "SET synchronous_commit = on; CREATE TABLE public.written (); NOTIFY elsewhere",
+    );
+    let mut client = database.connect();
+    let holds = "SELECT coalesce(wait_event = 'SyncRep', false)
+                   FROM pg_stat_activity WHERE pid = $1";
+    eventually("a commit waits for its replica", || one(&mut client, holds, &[&holder]));
+    (holder, thread)
+}
+
+#[test]
+fn a_writer_does_not_wait_for_who_holds_the_lock_of_notify() {
+    if !on_16() {
+        return;
+    }
+    let (server, name) = start_with_replica_awaited();
+    let database = Database { server: &server, name };
+    let (mut listener, mut client) = (database.listen(), database.connect());
+    await_served(&mut client);
+    let (holder, holding) = hold_lock(&database);
+    let (waiter, waiting) = start_statement(
+        &database,
+        "SET customer_db.notify = transaction;
+         SELECT customers.register_customer('person@example.com')",
+    );
+    await_blocked(&mut client, waiter);
+
+    client.batch_execute("SET lock_timeout = '10s'").unwrap();
+    for _ in 0..3 {
+        registered(&mut client);
+    }
+    assert!(received(&mut listener).is_empty(), "the worker is what waits");
+    client.execute("SELECT pg_cancel_backend($1)", &[&holder]).unwrap();
+    holding.join().unwrap();
+    waiting.join().unwrap();
+    let mut heard = hear(&mut listener, 4);
+    heard.sort_by_key(|payload| payload["position"].as_i64());
+    assert_eq!(heard, announced(&mut client));
+}
+
+#[test]
+fn a_lock_timeout_of_the_database_does_not_hurt_the_worker() {
+    if !on_16() {
+        return;
+    }
+    let (server, name) = start_with_replica_awaited();
+    let database = Database { server: &server, name };
+    let set = "ALTER DATABASE served SET lock_timeout = '1ms'";
+    database.connect().batch_execute(set).unwrap();
+    server.pg_ctl("restart");
+    let (mut listener, mut client) = (database.listen(), database.connect());
+    await_served(&mut client);
+    let first = worker(&database);
+    let (holder, holding) = hold_lock(&database);
+    registered(&mut client);
+    await_blocked(&mut client, first.unwrap());
+    client.execute("SELECT pg_cancel_backend($1)", &[&holder]).unwrap();
+    holding.join().unwrap();
+    assert_eq!(hear(&mut listener, 1), announced(&mut client));
+    assert_eq!(worker(&database), first);
+}
+
+#[test]
+fn more_events_than_the_limit_are_told_by_one_notification_for_the_rest() {
+    if !on_16() {
+        return;
+    }
+    let database = served();
+    let (mut listener, mut client) = (database.listen(), writer(&database, 3));
+    let insert = "INSERT INTO customers.customers (email)
+                  SELECT $1 || i || '@example.com' FROM generate_series(1, 10) AS i";
+    client.execute(insert, &[&"a"]).unwrap();
+    check_collapse(&hear(&mut listener, 4), &positions(&mut client), 3);
+
+    // A savepoint that is rolled back gives its notifications back.
+    let mut transaction = client.transaction().unwrap();
+    let mut savepoint = transaction.savepoint("s").unwrap();
+    savepoint.execute(insert, &[&"b"]).unwrap();
+    savepoint.rollback().unwrap();
+    transaction.execute(insert, &[&"c"]).unwrap();
+    transaction.commit().unwrap();
+    check_collapse(&hear(&mut listener, 4), &positions(&mut client)[10..], 3);
+    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client)[20..]);
+}
+
+#[test]
+fn more_events_than_fit_into_one_of_its_transactions_are_told() {
+    if !on_16() {
+        return;
+    }
+    let database = served();
+    let (mut listener, mut client) = (database.listen(), writer(&database, 100_000));
+    let insert = "INSERT INTO customers.customers (email)
+                  SELECT i || '@example.com' FROM generate_series(1, 25000) AS i";
+    client.batch_execute(insert).unwrap();
+    let heard = hear_all(&mut listener, &mut client);
+    assert!(heard == announced(&mut client), "{} of 25001 were told", heard.len());
+}
+
+/// What the worker's memory contexts hold, as it logs it.
+fn memory(database: &Database) -> i64 {
+    let pid = worker(database).unwrap();
+    let totals = || -> Vec<i64> {
+        let log = database.server.log();
+        let lines = log.lines().filter(|line| line.starts_with(&format!("{pid} ")));
+        // "… Grand total: 1792424 bytes in 220 blocks; 442648 free (204 chunks); 1349776 used"
+        let totals = lines.filter(|line| line.contains("Grand total: "));
+        let totals = totals.filter_map(|line| line.strip_suffix(" used")?.split(' ').next_back());
+        totals.map(|bytes| bytes.parse().unwrap()).collect()
+    };
+    let before = totals().len();
+    let log = "SELECT pg_log_backend_memory_contexts($1)";
+    database.server.connect("postgres").execute(log, &[&pid]).unwrap();
+    eventually("the worker has logged its memory", || totals().len() > before);
+    *totals().last().unwrap()
+}
+
+#[test]
+fn a_worker_keeps_its_memory_flat() {
+    if !on_16() {
+        return;
+    }
+    let database = served();
+    let (mut listener, mut client) = (database.listen(), database.connect());
+    let mut work = |rounds: usize| {
+        for round in 0..rounds {
+            let insert = "INSERT INTO customers.customers (email)
+                          SELECT gen_random_uuid() || '@example.com' FROM generate_series(1, $1)";
+            client.execute(insert, &[&if round % 100 == 0 { 900 } else { 1 }]).unwrap();
+        }
+        hear_all(&mut listener, &mut client);
+    };
+    work(200);
+    let before = memory(&database);
+    work(1000);
+    let after = memory(&database);
+    assert!(after - before < 8 * 1024, "{before} bytes before, {after} after");
+}
+
+#[test]
+fn a_session_may_tell_by_itself_or_not_at_all() {
+    if !on_16() {
+        return;
+    }
+    let database = served();
+    let (mut listener, mut client) = (database.listen(), database.connect());
+    client.batch_execute("SET customer_db.notify = off").unwrap();
+    registered(&mut client);
+    client.batch_execute("SET customer_db.notify = transaction").unwrap();
+    registered(&mut client);
+    assert_eq!(received(&mut listener), announced(&mut client)[1..]);
+    client.batch_execute("SET customer_db.notify = worker").unwrap();
+    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client)[2..]);
+}
+
+#[test]
+fn the_workers_of_two_databases_do_not_mix() {
+    if !on_16() {
+        return;
+    }
+    let databases = [served(), served()];
+    let mut listeners = databases.each_ref().map(|database| database.listen());
+    let mut clients = databases.each_ref().map(|database| database.connect());
+    for n in 0..30 {
+        registered(&mut clients[usize::from(n % 3 == 0)]);
+    }
+    for (listener, client) in listeners.iter_mut().zip(&mut clients) {
+        assert_eq!(hear_all(listener, client), announced(client));
+    }
+}
+
+#[test]
+fn a_worker_shows_under_a_name_of_its_own() {
+    if !on_16() {
+        return;
+    }
+    let database = served();
+    assert!(worker(&database).is_some());
+    let workers = "SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND backend_type <> 'client backend'";
+    assert_eq!(one::<i64>(&mut database.connect(), workers, &[]), 1);
+}
+
+#[test]
+fn a_worker_that_is_terminated_comes_back_and_goes_on() {
+    if !on_16() {
+        return;
+    }
+    let database = served();
+    let (mut listener, mut client) = (database.listen(), database.connect());
+    // Left to the worker that is there, committed when none is.
+    let prepared = format!("left.{}", database.name);
+    client.batch_execute("BEGIN").unwrap();
+    registered(&mut client);
+    client.batch_execute(&format!("PREPARE TRANSACTION '{prepared}'")).unwrap();
+
+    let first = worker(&database);
+    client.execute("SELECT pg_terminate_backend($1, 10000)", &[&first]).unwrap();
+    assert_eq!(worker(&database), None);
+    assert!(!is_served(&mut client));
+    registered(&mut client);
+    assert_eq!(received(&mut listener), announced(&mut client), "told by the transaction");
+    client.batch_execute(&format!("COMMIT PREPARED '{prepared}'")).unwrap();
+
+    assert_eq!(hear(&mut listener, 1), announced(&mut client)[..1]);
+    await_served(&mut client);
+    assert_ne!(worker(&database), first);
+    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client)[2..]);
+}
+
+#[test]
+fn a_worker_lives_through_a_reload_of_the_configuration() {
+    if !on_16() {
+        return;
+    }
+    let database = served();
+    let first = worker(&database);
+    let mut client = database.connect();
+    for _ in 0..3 {
+        client.execute("SELECT pg_reload_conf()", &[]).unwrap();
+        assert_announces(&database);
+    }
+    assert_eq!(worker(&database), first);
+}
+
+#[test]
+fn settings_of_the_database_do_not_hurt_the_worker() {
+    if !on_16() {
+        return;
+    }
+    let database = served();
+    let (mut listener, mut client) = (database.listen(), database.connect());
+    let stranger = role(&mut client, "");
+    for setting in [
+        "default_transaction_isolation = 'serializable'",
+        "default_transaction_read_only = on",
+        "default_transaction_deferrable = on",
+        "statement_timeout = '1ms'",
+        "idle_session_timeout = '1ms'",
+        "idle_in_transaction_session_timeout = '1ms'",
+        "synchronous_commit = remote_apply",
+        "search_path = pg_temp",
+        "enable_indexscan = off",
+        "customer_db.notify = off",
+        "row_security = off",
+        &format!("role = {stranger}"),
+    ] {
+        let set = format!("ALTER DATABASE {} SET {setting}", database.name);
+        client.batch_execute(&set).unwrap();
+    }
+    let first = worker(&database);
+    client.execute("SELECT pg_terminate_backend($1, 10000)", &[&first]).unwrap();
+    eventually("another worker runs", || worker(&database).is_some_and(|pid| Some(pid) != first));
+
+    // These sessions are older than the settings.
+    await_served(&mut client);
+    let second = worker(&database);
+    registered(&mut client);
+    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client));
+    assert_eq!(worker(&database), second);
+}
+
+#[test]
+fn a_database_with_a_worker_can_be_copied_and_dropped_and_made_anew() {
+    if !on_16() {
+        return;
+    }
+    let (copied, dropped) = (served(), served());
+    let (server, copy) = (copied.server, unique("copy"));
+    registered(&mut copied.connect());
+    assert!(worker(&copied).is_some() && worker(&dropped).is_some());
+    let mut other = server.connect("postgres");
+    other.batch_execute(&format!("CREATE DATABASE {copy} TEMPLATE {}", copied.name)).unwrap();
+    other.batch_execute(&format!("DROP DATABASE {}", dropped.name)).unwrap();
+    assert_eq!(announced(&mut server.connect(&copy)).len(), 1);
+    assert_announces(&create(server, &dropped.name));
+    assert_announces(&copied);
+}
+
+#[test]
+fn a_database_that_is_made_later_gets_its_worker() {
+    if !on_16() {
+        return;
+    }
+    let server = start("late", &[]);
+    let database = create(&server, "late");
+    let (mut listener, mut client) = (database.listen(), database.connect());
+    registered(&mut client);
+    await_served(&mut client);
+    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client));
+}
+
+#[test]
+fn an_extension_that_comes_and_goes_is_served_while_it_is_there() {
+    if !on_16() {
+        return;
+    }
+    let database = served();
+    let (mut listener, mut client) = (database.listen(), database.connect());
+    registered(&mut client);
+    for _ in 0..2 {
+        client.batch_execute("DROP EXTENSION customer_db CASCADE").unwrap();
+        let silent = "INSERT INTO customers.customers (email) VALUES ($1)";
+        client.execute(silent, &[&address()]).unwrap();
+        client.batch_execute("CREATE EXTENSION customer_db; SELECT customers.attach()").unwrap();
+        registered(&mut client);
+    }
+    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client));
+    let first = worker(&database);
+
+    // With its tables.
+    make_tables_anew(&mut client);
+    eventually("the worker has found out", || {
+        registered(&mut client);
+        !received(&mut listener).is_empty()
+    });
+    hear_all(&mut listener, &mut client);
+    assert_announces(&database);
+    assert_eq!(worker(&database), first);
+}
+
+fn make_tables_anew(client: &mut Client) {
+    client
+        .batch_execute(
+            "DROP EXTENSION customer_db CASCADE;
+             DROP SCHEMA customers CASCADE;
+             CREATE EXTENSION customer_db",
+        )
+        .unwrap();
+}
+
+#[test]
+fn tables_that_are_made_anew_at_once_lose_no_notification() {
+    if !on_16() {
+        return;
+    }
+    let database = served();
+    let (mut listener, mut client) = (database.listen(), database.connect());
+    hear_all(&mut listener, &mut client);
+    make_tables_anew(&mut client);
+    registered(&mut client);
+    await_served(&mut client);
+    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client));
+}
+
+#[test]
+fn a_database_that_is_named_twice_is_told_once() {
+    if !on_16() {
+        return;
+    }
+    let server = start("twice, twice", &[]);
+    create(&server, "twice");
+    server.pg_ctl("restart");
+    let database = Database { server: &server, name: "twice".to_owned() };
+    let (mut listener, mut client) = (database.listen(), database.connect());
+    await_served(&mut client);
+    // Longer than a worker rests that nobody wakes.
+    let since = Instant::now();
+    let mut heard = Vec::new();
+    while since.elapsed() < Duration::from_secs(3) {
+        heard.extend(hear_all(&mut listener, &mut client));
+    }
+    assert_eq!(heard, announced(&mut client));
+}
+
+#[test]
+fn a_crash_loses_neither_the_worker_nor_what_commits_after_it() {
+    if !on_16() {
+        return;
+    }
+    let (server, name) = start_one(&["restart_after_crash = on"]);
+    let database = Database { server: &server, name };
+    let mut client = database.connect();
+    await_served(&mut client);
+    client.batch_execute("BEGIN").unwrap();
+    let prepared = registered(&mut client).to_string();
+    client.batch_execute("PREPARE TRANSACTION 'prepared'").unwrap();
+    registered(&mut client);
+
+    let killed = worker(&database).unwrap();
+    // SAFETY: a process of the server that this test started.
+    unsafe { libc::kill(killed, libc::SIGKILL) };
+    eventually("the server is back", || {
+        server.connect_as("served", "postgres").is_ok_and(|mut client| {
+            client.query_one("SELECT 1", &[]).is_ok() && worker(&database) != Some(killed)
+        })
+    });
+    let (mut listener, mut client) = (database.listen(), database.connect());
+    await_served(&mut client);
+    client.batch_execute("COMMIT PREPARED 'prepared'").unwrap();
+    assert_eq!(hear(&mut listener, 1)[0]["customerId"], *prepared);
+    assert_announces(&database);
+}
+
+#[test]
+fn a_standby_that_is_promoted_gets_its_worker() {
+    if !on_16() {
+        return;
+    }
+    let (server, name) = start_one(&[]);
+    let primary = Database { server: &server, name: name.clone() };
+    await_served(&mut primary.connect());
+    let standby = server.standby();
+    registered(&mut primary.connect());
+    let database = Database { server: &standby, name };
+    let count = "SELECT count(*) FROM customers.events";
+    let mut client = database.connect();
+    eventually("it has followed", || one::<i64>(&mut client, count, &[]) == 1);
+    assert_eq!(worker(&database), None);
+    assert!(
+        refusal(client.batch_execute("SELECT * FROM customers.read_events(0)")).hint().is_some()
+    );
+    standby.pg_ctl("promote");
+    assert_announces(&database);
+    assert_announces(&primary);
+}
