@@ -6,6 +6,7 @@ mod consuming;
 mod crashing;
 mod documentation;
 mod dumping;
+mod duties;
 mod feed;
 mod guarding;
 mod installing;

@@ -30,16 +30,8 @@ pub fn home(version: &str) -> PathBuf {
     project().join(".local/postgresql").join(version)
 }
 
-/// A program of the PostgreSQL under test, run as PostgreSQL wants to be run.
-pub fn program(name: &str) -> Command {
-    program_of(&home(&major().to_string()), name)
-}
-
-fn program_of(home: &Path, name: &str) -> Command {
-    program_in(&[], home, name)
-}
-
-/// The same with variables in its environment, RUST_BACKTRACE too, which bin/as-server-user takes out.
+/// A program, run as PostgreSQL wants to be run, with variables in its environment: RUST_BACKTRACE too, which
+/// bin/as-server-user takes out.
 fn program_in(environment: &[(String, String)], home: &Path, name: &str) -> Command {
     let mut command = Command::new(project().join("bin/as-server-user"));
     command
@@ -303,6 +295,28 @@ impl Database<'_> {
         (client, notices)
     }
 
+    /// A program of PostgreSQL's that works on this database.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = self.server.program(name);
+        command.args(["--host", self.server.host(), "--username=postgres", "--dbname", &self.name]);
+        command
+    }
+
+    /// What pg_dump makes of it: a file in the cluster's folder.
+    pub fn dump(&self, options: &[&str]) -> PathBuf {
+        let file = self.server.data().with_file_name(unique("dump"));
+        succeed(self.program("pg_dump").args(options).arg("--file").arg(&file));
+        file
+    }
+
+    /// A new database that a dump of this one was restored into.
+    pub fn copy(&self) -> Self {
+        let dump = self.dump(&["--format=custom"]);
+        let copy = self.server.empty_database("TEMPLATE template0");
+        succeed(copy.program("pg_restore").arg("--exit-on-error").arg(dump));
+        copy
+    }
+
     /// A connection that listens to the channel "customers".
     pub fn listen(&self) -> Client {
         let mut client = self.connect();
@@ -405,6 +419,37 @@ pub fn caller(client: &mut Client) -> String {
         ))
         .expect("GRANT");
     role
+}
+
+/// PUBLIC, for [`grants`].
+pub const PUBLIC: &str = "-";
+
+/// What has been granted to a role on the schema and what is in it, as in "EXECUTE on function
+/// customers.attach()". The name is quoted where SQL wants it quoted.
+pub fn grants(client: &mut Client, role: &str) -> Vec<String> {
+    let query = "
+        WITH object (name, acl) AS (
+            SELECT 'schema ' || nspname, coalesce(nspacl, acldefault('n', nspowner))
+              FROM pg_namespace WHERE nspname = 'customers'
+            UNION ALL
+            SELECT 'relation ' || relname,
+                   coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", relowner))
+              FROM pg_class WHERE relnamespace = 'customers'::regnamespace AND relkind NOT IN ('i', 'I', 'c')
+            UNION ALL
+            SELECT 'column ' || attrelid::regclass || '.' || attname, attacl
+              FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+             WHERE relnamespace = 'customers'::regnamespace
+            UNION ALL
+            SELECT 'function ' || oid::regprocedure, coalesce(proacl, acldefault('f', proowner))
+              FROM pg_proc WHERE pronamespace = 'customers'::regnamespace
+            UNION ALL
+            SELECT 'type ' || oid::regtype, coalesce(typacl, acldefault('T', typowner))
+              FROM pg_type WHERE oid = 'customers.profile'::regtype)
+        SELECT privilege_type || CASE WHEN is_grantable THEN ' with grant option' ELSE '' END || ' on ' || name
+          FROM object, aclexplode(acl)
+         WHERE grantee = $1::text::regrole
+         ORDER BY 1";
+    all(client, query, &[&role])
 }
 
 /// Waits until a session waits for a lock.
