@@ -361,13 +361,25 @@ fn revoking_a_duty_that_a_role_does_not_have_takes_nothing() {
 fn revoking_leaves_what_was_granted_by_hand() {
     let mut client = database().connect();
     let role = role(&mut client, "");
-    let writer = &DUTIES[0];
+    let revoke_all =
+        |client: &mut Client| DUTIES.iter().for_each(|duty| duty.revoke(client, &role));
+    let select = format!("GRANT SELECT, UPDATE (reason) ON customers.events TO {role}");
+    client.batch_execute(&select).unwrap();
+    let by_hand = grants(&mut client, &role);
+    DUTIES[0].grant(&mut client, &role);
+    revoke_all(&mut client);
+    assert_eq!(grants(&mut client, &role), by_hand);
+
+    // Parts of duties that it does not have.
     client
-        .batch_execute(&format!("GRANT SELECT, UPDATE (reason) ON customers.events TO {role}"))
+        .batch_execute(&format!(
+            "GRANT USAGE ON SCHEMA customers TO {role};
+             GRANT EXECUTE ON FUNCTION customers.get_customer, customers.read_events,
+                                       customers.export_customer TO {role}"
+        ))
         .unwrap();
     let by_hand = grants(&mut client, &role);
-    writer.grant(&mut client, &role);
-    writer.revoke(&mut client, &role);
+    revoke_all(&mut client);
     assert_eq!(grants(&mut client, &role), by_hand);
 }
 

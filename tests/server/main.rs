@@ -7,6 +7,7 @@ mod crashing;
 mod documentation;
 mod dumping;
 mod duties;
+mod erasing;
 mod feed;
 mod guarding;
 mod installing;

@@ -551,6 +551,26 @@ pub fn positions(client: &mut Client) -> Vec<i64> {
     all(client, "SELECT position FROM customers.events ORDER BY position", &[])
 }
 
+/// Holds the feed to this many events, each valid against the contract's schema, where there is one.
+pub fn assert_feed_keeps_contract(client: &mut Client, count: usize) {
+    let events = client.query("SELECT type, event FROM customers.read_events(0)", &[]).unwrap();
+    assert_eq!(events.len(), count);
+    let contract = project().join("../shared/contract");
+    if !contract.is_dir() {
+        eprintln!("SKIPPED: no {}", contract.display());
+        return;
+    }
+    for row in events {
+        let (r#type, event): (String, serde_json::Value) = (row.get(0), row.get(1));
+        let schema = fs::read(contract.join(format!("{type}.schema.json"))).unwrap();
+        let schema = serde_json::from_slice(&schema).unwrap();
+        let schema = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+        if let Err(error) = schema.validate(&event) {
+            panic!("{event}: {error}");
+        }
+    }
+}
+
 /// The positions that a function of the feed returns, as in "fetch_events('mailer')".
 pub fn fetched(client: &mut Client, function: &str) -> Vec<i64> {
     all(client, &format!("SELECT position FROM customers.{function}"), &[])
