@@ -1,9 +1,9 @@
 //! Promise: a duty is exactly what its row of DUTIES lists, nothing is anybody's without one, and
 //! revoking takes exactly what was granted.
 
+use crate::kit::calls::{calls, inhabited, outcome};
 use crate::kit::{
-    Database, PUBLIC, all, assert_refused, caller, database, grants, one, refusal, registered,
-    role, server,
+    PUBLIC, all, assert_refused, caller, database, grants, one, refusal, role, server,
 };
 use postgres::Client;
 use std::collections::BTreeSet;
@@ -159,71 +159,6 @@ fn sorted<T: ToString>(names: impl IntoIterator<Item = T>) -> Vec<String> {
     let mut names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
     names.sort();
     names
-}
-
-/// A value for an argument, in SQL.
-fn argument(name: &str, r#type: &str) -> &'static str {
-    match name {
-        "customer_id" => "(SELECT id FROM known)",
-        "email" => "'somebody@example.com'",
-        "name" => "'Ann'",
-        "status" => "'SUSPENDED'",
-        "reason" => "'a reason'",
-        "patch" => "'{\"name\": \"Bea\"}'",
-        "customers" => "'[{\"email\": \"somebody@example.com\"}]'",
-        "expected_version" => "1",
-        "after" if r#type == "bigint" => "0",
-        "after" => "NULL",
-        "page_size" | "batch_size" => "10",
-        "prefix" => "'person'",
-        "position" => "0",
-        "consumer" => "'mailer'",
-        "older_than" => "'0 days'",
-        "role" => "'pg_monitor'",
-        "duty" => "'writer'",
-        other => panic!("what would a caller give for {other}?"),
-    }
-}
-
-/// A call of each function, with values for all arguments.
-fn calls(client: &mut Client) -> Vec<(String, String)> {
-    let query = "SELECT proname::text, coalesce(proargnames[:pronargs], '{}'),
-                        string_to_array(oidvectortypes(proargtypes), ', ')
-                   FROM pg_proc WHERE pronamespace = 'customers'::regnamespace";
-    let rows = client.query(query, &[]).unwrap();
-    let call = |row: &postgres::Row| {
-        let (function, names, types): (String, Vec<String>, Vec<String>) =
-            (row.get(0), row.get(1), row.get(2));
-        let values: Vec<&str> =
-            names.iter().zip(&types).map(|(name, r#type)| argument(name, r#type)).collect();
-        let call = format!("SELECT customers.{function}({})", values.join(", "));
-        (function, call)
-    };
-    rows.iter().map(call).collect()
-}
-
-/// How a statement ends, which is then undone: its SQLSTATE, or "00000".
-fn outcome(client: &mut Client, statement: &str) -> String {
-    let mut transaction = client.transaction().unwrap();
-    match transaction.execute(statement, &[]) {
-        Ok(_) => "00000".to_owned(),
-        Err(error) => refusal::<()>(Err(error)).code().code().to_owned(),
-    }
-}
-
-/// A database with a customer, whom `known` names to everybody, and a consumer.
-fn inhabited() -> Database<'static> {
-    let database = database();
-    let mut owner = database.connect();
-    let id = registered(&mut owner);
-    owner
-        .batch_execute(&format!(
-            "SELECT customers.subscribe('mailer');
-             CREATE VIEW public.known AS SELECT '{id}'::uuid AS id;
-             GRANT SELECT ON public.known TO PUBLIC"
-        ))
-        .unwrap();
-    database
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn live(client: &mut Client) -> Customer {
     act_as(client, "clerk 7");
     change(client, "set_status($1, 'SUSPENDED', 'chargeback')", &[]);
     change(client, "patch_customer($1, '{\"name\": null}')", &[]);
-    change(client, "patch_customer($1, '{\"name\": \"Zyxw\", \"status\": \"ACTIVE\"}')", &[]);
+    change(client, "patch_customer($1, '{\"name\": \"Zyxw Again\", \"status\": \"ACTIVE\"}')", &[]);
     stored(client, id)
 }
 

@@ -24,4 +24,5 @@ mod registering;
 mod standby;
 mod status;
 mod storm;
+mod tampering;
 mod updating;
