@@ -21,6 +21,7 @@ mod reading;
 mod recording;
 mod refusals;
 mod registering;
+mod shadowing;
 mod standby;
 mod status;
 mod storm;

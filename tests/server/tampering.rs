@@ -1,7 +1,7 @@
 //! Promise: whatever the owner does to the tables and the type, calls do their work or are refused, and
 //! the server stays up.
 
-use crate::kit::calls::{attempt, calls, inhabit, inhabited, outcome};
+use crate::kit::calls::{attempt, functions, inhabit, inhabited, outcome};
 use crate::kit::{
     Database, Params, Server, address, all, assert_refused, call, contents, database, event_count,
     one, pid, refusal, register_ann, registered, role, server, stored,
@@ -21,8 +21,8 @@ const PLAIN: [&str; 5] = [
 ];
 
 fn all_calls(client: &mut Client) -> Vec<String> {
-    let calls = calls(client).into_iter().map(|(_, call)| call);
-    calls.chain(PLAIN.map(str::to_owned)).collect()
+    let functions = functions(client);
+    functions.iter().map(|function| function.call()).chain(PLAIN.map(str::to_owned)).collect()
 }
 
 /// Ours with a HINT, or PostgreSQL's own: an assertion or an error of the code's is neither.

@@ -28,27 +28,45 @@ fn argument(name: &str, r#type: &str) -> &'static str {
     }
 }
 
-/// A call of each function, with values for all arguments.
-pub fn calls(client: &mut Client) -> Vec<(String, String)> {
+/// A function of the schema: its arguments by name and type.
+pub struct Function {
+    pub name: String,
+    pub arguments: Vec<(String, String)>,
+}
+
+impl Function {
+    /// A call with values for all arguments.
+    pub fn call(&self) -> String {
+        self.call_with(|_, _| None)
+    }
+
+    /// The same with other values, in SQL, for the arguments that `other` has one for.
+    pub fn call_with(&self, other: impl Fn(&str, &str) -> Option<String>) -> String {
+        let value = |(name, r#type): &(String, String)| {
+            other(name, r#type).unwrap_or_else(|| argument(name, r#type).to_owned())
+        };
+        let values: Vec<String> = self.arguments.iter().map(value).collect();
+        format!("SELECT customers.{}({})", self.name, values.join(", "))
+    }
+}
+
+/// Every function in the schema.
+pub fn functions(client: &mut Client) -> Vec<Function> {
     let query = "SELECT proname::text, coalesce(proargnames[:pronargs], '{}'),
                         string_to_array(oidvectortypes(proargtypes), ', ')
                    FROM pg_proc WHERE pronamespace = 'customers'::regnamespace";
     let rows = client.query(query, &[]).unwrap();
-    let call = |row: &postgres::Row| {
-        let (function, names, types): (String, Vec<String>, Vec<String>) =
-            (row.get(0), row.get(1), row.get(2));
-        let values: Vec<&str> =
-            names.iter().zip(&types).map(|(name, r#type)| argument(name, r#type)).collect();
-        let call = format!("SELECT customers.{function}({})", values.join(", "));
-        (function, call)
+    let function = |row: &postgres::Row| {
+        let (names, types): (Vec<String>, Vec<String>) = (row.get(1), row.get(2));
+        Function { name: row.get(0), arguments: names.into_iter().zip(types).collect() }
     };
-    rows.iter().map(call).collect()
+    rows.iter().map(function).collect()
 }
 
 /// Runs a statement, undoes it, and gives the error that it ended with.
 pub fn attempt(client: &mut impl GenericClient, statement: &str) -> Option<DbError> {
     let mut transaction = client.transaction().unwrap();
-    let result = transaction.execute(statement, &[]);
+    let result = transaction.batch_execute(statement);
     result.err().map(|error| refusal::<()>(Err(error)))
 }
 
