@@ -46,22 +46,13 @@ fn tamperings(table: &str, column: &str, r#type: &str) -> Vec<String> {
     };
     // With values that point nowhere.
     let others: &[(&str, &str)] = match r#type {
-        "uuid" => {
-            &[("text", "{}::text"), ("bytea", "{}::text::bytea"), ("bigint", "hashtext({}::text)")]
-        }
-        "text" => &[
-            ("varchar", "{}"),
-            ("int", "hashtext({}::text)"),
-            ("bytea", "{}::bytea"),
-            ("public.text_of_ours", "{}"),
-        ],
-        "bigint" if column == "position" && table == "events" => {
-            &[("int", "{}"), ("smallint", "{}")]
-        }
-        "bigint" => &[("int", "{}"), ("smallint", "{}"), ("numeric", "{}"), ("text", "{}::text")],
-        "jsonb" => &[("json", "{}"), ("text", "{}"), ("int", "hashtext({}::text)")],
+        "uuid" => &[("text", "{}::text"), ("bigint", "hashtext({}::text)")],
+        "text" => &[("varchar", "{}"), ("int", "hashtext({}::text)")],
+        "bigint" if column == "position" && table == "events" => &[("int", "{}")],
+        "bigint" => &[("int", "{}"), ("text", "{}::text")],
+        "jsonb" => &[("json", "{}"), ("int", "hashtext({}::text)")],
         "boolean" => &[("int", "hashtext({}::text)")],
-        _ => &[("timestamp", "{}"), ("text", "{}::text"), ("bigint", "hashtext({}::text)")],
+        _ => &[("timestamp", "{}"), ("bigint", "hashtext({}::text)")],
     };
     let retype = |(other, value): &(&str, &str)| {
         let value = value.replace("{}", column);
@@ -156,7 +147,6 @@ fn assert_no_tampering_crashes(is_tried: impl Fn(&str) -> bool) {
     let fragile = Fragile::start();
     let database = fragile.inhabited();
     let mut client = database.connect();
-    client.batch_execute("CREATE DOMAIN public.text_of_ours AS text").unwrap();
     client.batch_execute(LOOSEN).unwrap();
     let backend = pid(&mut client);
     let mut calls = all_calls(&mut client);
