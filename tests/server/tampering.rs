@@ -583,6 +583,25 @@ fn an_event_that_a_trigger_of_the_owners_refuses_takes_its_change_along() {
     assert_eq!(contents(&mut client), before);
 }
 
+#[test]
+#[ignore = "bug: an event that a trigger skips is not missed, and its change commits without it"]
+fn an_event_that_a_trigger_of_the_owners_skips_takes_its_change_along() {
+    let mut client = database().connect();
+    let ann = register_ann(&mut client).id;
+    client
+        .batch_execute(
+            "CREATE FUNCTION public.skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+             CREATE TRIGGER skip BEFORE INSERT ON customers.events
+                 FOR EACH ROW EXECUTE FUNCTION public.skip()",
+        )
+        .unwrap();
+    let before = contents(&mut client);
+    for change in CHANGES_ANN {
+        assert_refused(call(&mut client, change, &[&ann]), "55000", &["Anna"]);
+    }
+    assert_eq!(contents(&mut client), before);
+}
+
 /// Every command, as a change that would have to be recorded.
 fn commands(id: Uuid) -> [(String, &'static str); 7] {
     [
