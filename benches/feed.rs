@@ -93,7 +93,8 @@ fn transactions_a_second(server: &Server, clients: u32, script: &str) -> f64 {
     let file = std::path::Path::new(server.host()).join("script.sql");
     std::fs::write(&file, format!("\\set r random(1, 1000000000000000)\n{script}\n")).unwrap();
     let output = kit::succeed(
-        kit::program("pgbench")
+        server
+            .program("pgbench")
             .args(["--no-vacuum", "--username=postgres", "--protocol=prepared", "--jobs=2"])
             .args(["--time", SECONDS, "--client", &clients.to_string(), "--host", server.host()])
             .arg("--file")

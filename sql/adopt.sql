@@ -54,6 +54,15 @@ BEGIN
         EXECUTE format('ALTER TABLE customers.customers ADD UNIQUE (%I)', lacking.name);
     END LOOP;
 
+    IF EXISTS (SELECT FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY (conkey)
+                WHERE conrelid = customers AND contype IN ('p', 'u') AND condeferrable
+                  AND attname IN ('customer_id', 'email')) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'a key of customers.customers is deferrable',
+            HINT    = 'Make it NOT DEFERRABLE, and attach again: a registration must know at once whether it may be.';
+    END IF;
+
     IF EXISTS (SELECT FROM pg_class LEFT JOIN pg_index ON indexrelid = pg_class.oid
                 WHERE relnamespace = 'customers'::regnamespace AND relname = 'idx_customers_status'
                   AND (indrelid, indkey[0]) IS DISTINCT FROM

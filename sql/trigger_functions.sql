@@ -1,5 +1,5 @@
--- None of these runs a statement, so none needs rights or a search_path of its own; the guard of a bulk
--- load could not afford them.
+-- None of these needs rights of its own, and those that run for every row no search_path either, for they run
+-- no statement: the guard of a bulk load could not afford it.
 CREATE FUNCTION guard()
     RETURNS trigger LANGUAGE c
     AS 'MODULE_PATHNAME', 'guard_wrapper';
@@ -15,13 +15,13 @@ COMMENT ON FUNCTION refuse_removal() IS
 Refuses with 23514.';
 
 CREATE FUNCTION record_registered()
-    RETURNS trigger LANGUAGE c
+    RETURNS trigger LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'record_registered_wrapper';
 COMMENT ON FUNCTION record_registered() IS
 'Trigger: records one customer-registered event for each customer that a statement inserted, and notifies.';
 
 CREATE FUNCTION record_updated()
-    RETURNS trigger LANGUAGE c
+    RETURNS trigger LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'record_updated_wrapper';
 COMMENT ON FUNCTION record_updated() IS
 'Trigger: records one customer-updated event for each customer whose profile a statement changed, and notifies.';

@@ -39,7 +39,7 @@ const DUTIES: [Duty; 7] = [
     Duty {
         name: "reader",
         // Contained in the SELECT that is shared; tells a reader from a writer, who may read as well.
-        privileges: &["SELECT (customer_id) ON TABLE customers.customers"],
+        privileges: &["SELECT (version) ON TABLE customers.customers"],
         shared: READING,
     },
     Duty {
@@ -89,6 +89,7 @@ const DUTIES: [Duty; 7] = [
 #[pg_extern(sql = false)]
 fn grant_access(role: Option<pg_sys::Oid>, duty: Option<&str>) {
     let (duty, role) = (find_duty(duty).or_refuse(), Role::find(role).or_refuse());
+    expect_owner().or_refuse();
     run(&format!("GRANT USAGE ON SCHEMA customers TO {}", role.name));
     for privilege in duty.all() {
         run(&format!("GRANT {privilege} TO {}", role.name));
@@ -98,6 +99,7 @@ fn grant_access(role: Option<pg_sys::Oid>, duty: Option<&str>) {
 #[pg_extern(sql = false)]
 fn revoke_access(role: Option<pg_sys::Oid>, duty: Option<&str>) {
     let (duty, role) = (find_duty(duty).or_refuse(), Role::find(role).or_refuse());
+    expect_owner().or_refuse();
     if !role.has(duty) {
         return;
     }
@@ -118,6 +120,17 @@ impl Duty {
     }
 }
 
+/// To others PostgreSQL would only give a warning where they lack the grant option.
+fn expect_owner() -> Result<(), Refusal> {
+    static OWNS: Statement = Statement::new(
+        c"SELECT pg_has_role(extowner, 'USAGE') FROM pg_extension WHERE extname = 'customer_db'",
+        &[],
+    );
+    let mut owns = false;
+    connected(|_| OWNS.read(&[], |row| owns = row.get(1) == Some(true)));
+    if owns { Ok(()) } else { Err(Refusal::NotTheOwner) }
+}
+
 fn find_duty(name: Option<&str>) -> Result<&'static Duty, Refusal> {
     DUTIES.iter().find(|duty| Some(duty.name) == name).ok_or(Refusal::UnknownDuty)
 }
@@ -125,7 +138,7 @@ fn find_duty(name: Option<&str>) -> Result<&'static Duty, Refusal> {
 struct Role {
     /// Quoted where it needs to be.
     name: String,
-    /// What has been granted to it in the schema, and not to a role that it is a member of.
+    /// What has been granted to it in the schema; neither what its groups have, nor what is its own.
     privileges: Vec<String>,
 }
 
@@ -136,11 +149,11 @@ impl Role {
         static PRIVILEGES: Statement = Statement::new(
             c"SELECT privilege_type || ' ON FUNCTION ' || pg_proc.oid::regprocedure
                 FROM pg_proc, aclexplode(proacl)
-               WHERE pronamespace = 'customers'::regnamespace AND grantee = $1
+               WHERE pronamespace = 'customers'::regnamespace AND grantee = $1 AND proowner <> $1
               UNION ALL
               SELECT privilege_type || ' ON TABLE ' || pg_class.oid::regclass
                 FROM pg_class, aclexplode(relacl)
-               WHERE relnamespace = 'customers'::regnamespace AND grantee = $1
+               WHERE relnamespace = 'customers'::regnamespace AND grantee = $1 AND relowner <> $1
               UNION ALL
               SELECT privilege_type || ' (' || attname || ') ON TABLE ' || attrelid::regclass
                 FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid, aclexplode(attacl)

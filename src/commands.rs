@@ -48,7 +48,7 @@ fn register_once(email: Option<&str>, name: Option<&str>, params: [Param; 3]) ->
         sql!(
             "INSERT INTO customers.customers (customer_id, email, name, status)
              VALUES ($1, $2, $3, 'ACTIVE')
-             ON CONFLICT DO NOTHING
+             ON CONFLICT (customer_id) DO NOTHING
              RETURNING ",
             profile_columns!()
         ),

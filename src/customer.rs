@@ -1,5 +1,6 @@
 //! A row of customers.customers, as triggers and look-ups see it.
 
+use crate::errors::{OrRefuse, Refusal};
 use crate::table::{ColumnSpec, Table, has_types};
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 use pgrx::{FromDatum, IntoDatum, PgTupleDesc, Uuid, pg_sys};
@@ -138,6 +139,11 @@ impl CustomerRow {
         self.value(column).and_then(|value| unsafe { FromDatum::from_datum(value, false) })
     }
 
+    /// The customer's id, which only a table without its key lacks.
+    pub fn id(&self) -> Uuid {
+        self.uuid(Column::CustomerId).ok_or(Refusal::Missing("customer_id")).or_refuse()
+    }
+
     pub fn set_text(&mut self, column: Column, text: &str) {
         if self.text(column) != Some(text) {
             self.set(column, text.into_datum());
@@ -156,15 +162,28 @@ impl CustomerRow {
     }
 }
 
-/// Gives the customer with this id, where there is one, to `found`, with the caller's snapshot.
-pub fn find(customer_id: Uuid, found: impl FnOnce(&CustomerRow)) {
+/// Gives the customer with this id, where there is one, to `found`, with the caller's snapshot. Says whether
+/// it could: not where the table's owner has made something else its primary key.
+pub fn find(customer_id: Uuid, found: impl FnOnce(&CustomerRow)) -> bool {
     const UUID_EQ: u32 = 2956;
     let customers = Table::open(c"customers", pg_sys::AccessShareLock);
     let relation = customers.relation();
-    // SAFETY: the key compares the table's own uuid column with a uuid; without a primary key, as after its
-    // owner dropped it, PostgreSQL scans the table instead. The row is pinned until systable_endscan.
+    // SAFETY: the key compares the table's own uuid column with a uuid, and is the index's one column. The row
+    // is pinned until systable_endscan.
     unsafe {
         let layout = Layout::of(relation);
+        let key_columns = pg_sys::RelationGetIndexAttrBitmap(
+            relation,
+            pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY,
+        );
+        let mut key_column = 0;
+        if !pg_sys::bms_get_singleton_member(key_columns, &mut key_column)
+            || key_column + pg_sys::FirstLowInvalidHeapAttributeNumber
+                != layout.number(Column::CustomerId)
+        {
+            customers.close();
+            return false;
+        }
         let mut key = pg_sys::ScanKeyData::default();
         pg_sys::ScanKeyInit(
             &mut key,
@@ -180,7 +199,7 @@ pub fn find(customer_id: Uuid, found: impl FnOnce(&CustomerRow)) {
         let scan = pg_sys::systable_beginscan(
             relation,
             index,
-            index != pg_sys::InvalidOid,
+            true,
             pg_sys::GetActiveSnapshot(),
             1,
             &mut key,
@@ -192,4 +211,5 @@ pub fn find(customer_id: Uuid, found: impl FnOnce(&CustomerRow)) {
         pg_sys::systable_endscan(scan);
     }
     customers.close();
+    true
 }

@@ -40,6 +40,8 @@ pub enum Refusal {
     Age,
     #[error("consumer must have 1 to {max} octets")]
     ConsumerName { max: usize },
+    #[error("duties are the owner's to grant")]
+    NotTheOwner,
     #[error("no such duty")]
     UnknownDuty,
     #[error("no such role")]
@@ -88,12 +90,16 @@ pub enum Refusal {
     VersionConflict { expected: i64, current: i64 },
     #[error("customers.{table} is not the table that customer_db works with")]
     OtherTable { table: String, lacks: String },
+    #[error("a column of the schema customers has another type than it was made with")]
+    OtherColumn,
     #[error("customers.profile is not the type that customer_db was installed with")]
     OtherType,
     #[error("the rules are not in force in this database")]
     NotAttached,
     #[error("a trigger has kept the customer from being written")]
     NotWritten,
+    #[error("a trigger has kept the event from being recorded")]
+    NotRecorded,
     #[error("customers.customers has rows that break a rule")]
     BrokenRules { rows: i64 },
     #[error("customers.customers has addresses or ids that stand more than once")]
@@ -133,14 +139,17 @@ impl Refusal {
             | Self::NotClearable(_) => "22023",
             Self::Closed | Self::Immutable(_) | Self::CustomersStay | Self::EventsStay => "23514",
             Self::EmailTaken | Self::IdTaken | Self::KeptOut => "23505",
+            Self::NotTheOwner => "42501",
             Self::Isolation => "25001",
             Self::Standby => "25006",
             Self::NoCustomer | Self::NoConsumer => "PT404",
             Self::VersionConflict { .. } => "PT409",
             Self::OtherTable { .. }
+            | Self::OtherColumn
             | Self::OtherType
             | Self::NotAttached
             | Self::NotWritten
+            | Self::NotRecorded
             | Self::BrokenRules { .. }
             | Self::Shared { .. } => "55000",
         }
@@ -195,6 +204,7 @@ impl Refusal {
             Self::ConsumerName { .. } => {
                 "Name it after the service that reads, like 'search-index'."
             }
+            Self::NotTheOwner => "Ask a superuser or the owner of the extension.",
             Self::UnknownDuty => {
                 "Duties are writer, reader, support, consumer, auditor, privacy and operator."
             }
@@ -240,11 +250,13 @@ impl Refusal {
             Self::OtherTable { .. } => {
                 "Rename it, or give it the columns that the reference lists."
             }
+            Self::OtherColumn => "Give it back the type that the reference lists.",
             Self::OtherType => "Restore it: DROP EXTENSION customer_db CASCADE keeps the data.",
             Self::NotAttached => {
                 "The owner of the extension calls customers.attach(), which creates tables and \
                  triggers that are missing and enables them."
             }
+            Self::NotRecorded => "See the triggers of customers.events.",
             Self::NotWritten => "See the triggers of customers.customers.",
             Self::BrokenRules { .. } => {
                 concat!(

@@ -3,10 +3,10 @@
 
 use crate::customer::{Column, CustomerRow};
 use crate::errors::{OrRefuse, Refusal};
-use crate::exemption;
+use crate::exemption::{self, Work};
 use crate::rules::status::Status;
 use crate::rules::{email, name};
-use crate::trigger::{Fired, Trigger};
+use crate::trigger::{Fired, Operation, Trigger};
 use crate::witness;
 use pgrx::prelude::*;
 
@@ -17,7 +17,7 @@ fn guard(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     let layout = trigger.layout();
     let mut row = trigger.new_row(&layout);
     witness::guarded();
-    if trigger.is_update() {
+    if trigger.operation() == Operation::Update {
         update(&trigger.old_row(&layout), &mut row).or_refuse();
     } else {
         admit(&mut row).or_refuse();
@@ -114,9 +114,10 @@ pub fn has_passed(moment: i64) -> bool {
 fn refuse_removal(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     // SAFETY: this is the call at hand.
     let trigger = unsafe { Trigger::from_call(fcinfo) };
-    match trigger.table_name().to_bytes() {
-        b"events" if exemption::at_work().is_some() => Fired::after_statement(),
-        b"events" => Refusal::EventsStay.raise(),
+    match (trigger.table_name().to_bytes(), trigger.operation(), exemption::at_work()) {
+        (b"events", Operation::Update, Some(Work::Erasing(_)))
+        | (b"events", Operation::Delete, Some(Work::Pruning)) => Fired::after_statement(),
+        (b"events", ..) => Refusal::EventsStay.raise(),
         _ => Refusal::CustomersStay.raise(),
     }
 }

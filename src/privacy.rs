@@ -106,7 +106,7 @@ fn redact_events(customer_id: Uuid, address: &str, person: &mut Person) {
     HELD.run(&[customer_id.into_datum()], |row| {
         row.get(2).into_iter().for_each(|email: &str| person.has_email(email));
         row.get(3).into_iter().for_each(|name: &str| person.has_name(name));
-        let position = row.get(1).expect("the primary key");
+        let position = row.get(1).ok_or(Refusal::Missing("position")).or_refuse();
         held.push(FreeTexts { position, reason: row.get(4), actor: row.get(5) });
     });
     let telling = |text: fn(&FreeTexts) -> Option<&str>| -> Vec<i64> {
@@ -138,7 +138,7 @@ fn reapply_erasures() -> i64 {
     );
     let mut back: Vec<(Uuid, Option<String>)> = Vec::new();
     connected(|_| {
-        BACK.run(&[], |row| back.push((row.get(1).expect("the primary key"), row.get(2))));
+        BACK.run(&[], |row| back.extend(row.get(1).map(|id| (id, row.get(2)))));
     });
     for (customer_id, reason) in &back {
         without_values(|| erase(*customer_id, reason.as_deref())).or_refuse();

@@ -18,6 +18,8 @@ macro_rules! select_profile {
     };
 }
 
+pub static BY_ID: Statement = Statement::new(select_profile!("WHERE customer_id = $1"), &[UUIDOID]);
+
 #[pg_extern(sql = false)]
 fn get_customer(customer_id: Option<Uuid>) -> Rows {
     customer_id.map_or(Rows::None, Rows::Customer)

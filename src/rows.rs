@@ -3,10 +3,11 @@
 
 use crate::customer::{self, describes_customers};
 use crate::errors::{Refusal, without_values};
+use crate::queries::BY_ID;
 use crate::statement::{Param, Statement, connected};
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
-use pgrx::{PgTupleDesc, Uuid, impl_sql_translatable, pg_sys};
+use pgrx::{IntoDatum, PgTupleDesc, Uuid, impl_sql_translatable, pg_sys};
 
 pub enum Rows {
     None,
@@ -38,7 +39,9 @@ unsafe impl BoxRet for Rows {
                     if !describes_customers(&PgTupleDesc::from_pg_unchecked((*result).setDesc)) {
                         Refusal::OtherType.raise();
                     }
-                    customer::find(customer_id, |row| put(result, row.values()));
+                    if !customer::find(customer_id, |row| put(result, row.values())) {
+                        stream(&BY_ID, &[customer_id.into_datum()], true, result);
+                    }
                 }
                 Self::AtHand(rows) => rows.into_iter().for_each(|row| put(result, row)),
             }

@@ -1,8 +1,9 @@
 //! Statements: planned once in each backend, kept, run with parameters.
 
+use crate::errors::Refusal;
 use crate::jsonb::Jsonb;
 use pgrx::pg_sys::BuiltinOid;
-use pgrx::{FromDatum, Spi, pg_sys};
+use pgrx::{FromDatum, IntoDatum, Spi, pg_sys};
 use std::ffi::CStr;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -129,11 +130,15 @@ pub struct Row {
 }
 
 impl Row {
-    /// The value in column `ordinal`, counted from 1; None for NULL.
-    pub fn get<T: FromDatum>(&self, ordinal: i32) -> Option<T> {
+    /// The value in column `ordinal`, counted from 1; None for NULL. Refuses a column whose owner has given it
+    /// another type than it was made with.
+    pub fn get<T: FromDatum + IntoDatum>(&self, ordinal: i32) -> Option<T> {
         let mut is_null = false;
-        // SAFETY: tuple and descriptor belong together; SPI_getbinval checks the ordinal.
+        // SAFETY: tuple and descriptor belong together; SPI_gettypeid and SPI_getbinval check the ordinal.
         unsafe {
+            if !T::is_compatible_with(pg_sys::SPI_gettypeid(self.desc, ordinal)) {
+                Refusal::OtherColumn.raise();
+            }
             let datum = pg_sys::SPI_getbinval(self.tuple, self.desc, ordinal, &mut is_null);
             T::from_datum(datum, is_null)
         }
@@ -165,7 +170,6 @@ impl Row {
 #[pgrx::pg_schema]
 mod tests {
     use super::*;
-    use pgrx::IntoDatum;
     use pgrx::prelude::*;
 
     #[pg_test]

@@ -11,6 +11,14 @@ use pgrx::prelude::*;
 use pgrx::{impl_sql_translatable, pg_sys};
 use std::ffi::CStr;
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Insert,
+    Update,
+    Delete,
+    Truncate,
+}
+
 /// One firing of a trigger.
 pub struct Trigger<'call>(&'call pg_sys::TriggerData);
 
@@ -50,8 +58,17 @@ impl Trigger<'_> {
         unsafe { CStr::from_ptr((*(*self.0.tg_relation).rd_rel).relname.data.as_ptr()) }
     }
 
-    pub fn is_update(&self) -> bool {
-        self.0.tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_UPDATE
+    pub fn operation(&self) -> Operation {
+        match self.0.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
+            pg_sys::TRIGGER_EVENT_INSERT => Operation::Insert,
+            pg_sys::TRIGGER_EVENT_UPDATE => Operation::Update,
+            pg_sys::TRIGGER_EVENT_DELETE => Operation::Delete,
+            _ => Operation::Truncate,
+        }
+    }
+
+    fn is_update(&self) -> bool {
+        self.operation() == Operation::Update
     }
 
     pub fn layout(&self) -> Layout {

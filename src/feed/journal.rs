@@ -1,5 +1,6 @@
 //! Writing to customers.events.
 
+use crate::errors::Refusal;
 use crate::inserter::{AsMade, Inserter};
 use crate::statement::{Param, Statement, connected};
 use crate::table::{ColumnSpec, Table, as_owner, relation_oid};
@@ -60,7 +61,8 @@ impl Journal {
             c"INSERT INTO customers.events (position, event_id, type, customer_id, version, occurred_at,
                                             changes, recorded_by, actor, reason, announce)
               OVERRIDING SYSTEM VALUE
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+              RETURNING true",
             &TYPES,
         );
         match self {
@@ -71,7 +73,11 @@ impl Journal {
             }),
             // Who may write customers need not be allowed to write the feed.
             Self::BySql => as_owner(relation_oid(c"events"), || {
-                connected(|_| INSERT.run(&values(), |_| {}));
+                let mut recorded = false;
+                connected(|_| INSERT.run(&values(), |_| recorded = true));
+                if !recorded {
+                    Refusal::NotRecorded.raise();
+                }
             }),
         }
     }

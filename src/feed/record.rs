@@ -54,7 +54,7 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
         let changed = Changed::updated(&old, &new);
         if changed.any() {
             let recorder = recorder.get_or_insert_with(Recorder::open);
-            if new.uuid(Column::CustomerId).is_some_and(exemption::is_erasing) {
+            if exemption::is_erasing(new.id()) {
                 recorder.record(Type::Erased, &new, Changed::NOTHING);
             } else {
                 recorder.record(Type::Updated, &new, changed);
@@ -112,7 +112,7 @@ impl Recorder {
             position: unsafe { pg_sys::nextval_internal(self.sequence, false) },
             event_id: random_uuid(),
             r#type,
-            customer_id: new.uuid(Column::CustomerId).expect("the primary key"),
+            customer_id: new.id(),
             version: new.integer(Column::Version).expect("kept by the guard"),
             changed,
         };

@@ -151,7 +151,7 @@ fn event(row: &Row) -> Option<(Event, Announcement)> {
     Some((event, if column(row, 6) { Announcement::Event } else { Announcement::Rest }))
 }
 
-fn column<T: FromDatum>(row: &Row, ordinal: i32) -> T {
+fn column<T: FromDatum + IntoDatum>(row: &Row, ordinal: i32) -> T {
     row.get(ordinal).expect("what is selected is never NULL")
 }
 

@@ -16,10 +16,13 @@ pub fn nfc(text: &str) -> Cow<'_, str> {
     const { ComposingNormalizerBorrowed::new_nfc() }.normalize(text)
 }
 
-/// For comparing what people have typed: without case, width and the ways to write an accent.
+/// For comparing what people have typed: without case, width, the ways to write an accent and the full stops
+/// that a domain may be written with.
 pub fn loose(text: &str) -> String {
     let nfkc = const { ComposingNormalizerBorrowed::new_nfkc() };
-    nfkc.normalize(&nfkc.normalize(text).to_lowercase()).into_owned()
+    // By way of capitals, for ß is SS in them.
+    let folded = nfkc.normalize(text).to_uppercase().to_lowercase();
+    nfkc.normalize(&folded).replace('\u{3002}', ".")
 }
 
 pub fn category(c: char) -> Category {

@@ -2,36 +2,10 @@
 //! nothing.
 
 use crate::kit::{
-    Database, address, all, assert_refused, database, one, program, registered, role, server,
-    succeed, unique,
+    Database, address, all, assert_refused, database, one, registered, role, server, succeed,
 };
 use postgres::Client;
 use serde_json::Value;
-use std::path::PathBuf;
-use std::process::Command;
-
-/// A file in the cluster's folder.
-fn file() -> PathBuf {
-    server().data().with_file_name(unique("dump"))
-}
-
-fn at(database: &Database, name: &str) -> Command {
-    let mut command = program(name);
-    command.args([
-        "--host",
-        database.server.host(),
-        "--username=postgres",
-        "--dbname",
-        &database.name,
-    ]);
-    command
-}
-
-fn dump(database: &Database, options: &[&str]) -> PathBuf {
-    let file = file();
-    succeed(at(database, "pg_dump").args(options).arg("--file").arg(&file));
-    file
-}
 
 /// A database with two customers, what happened to them, and what its owner added.
 fn lived_in() -> Database<'static> {
@@ -133,9 +107,9 @@ fn assert_alive(original: &Database, copy: &Database) {
 fn a_plain_dump_restores_everything() {
     let original = lived_in();
     let copy = server().empty_database("TEMPLATE template0");
-    let dump = dump(&original, &[]);
+    let dump = original.dump(&[]);
     succeed(
-        at(&copy, "psql")
+        copy.program("psql")
             .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction"])
             .arg("--file")
             .arg(dump),
@@ -147,12 +121,12 @@ fn a_plain_dump_restores_everything() {
 #[test]
 fn an_archive_restores_everything_in_every_mode() {
     let original = lived_in();
-    let dump = dump(&original, &["--format=custom"]);
+    let dump = original.dump(&["--format=custom"]);
     for mode in
         [&["--exit-on-error"][..], &["--single-transaction"], &["--exit-on-error", "--jobs=2"]]
     {
         let copy = server().empty_database("TEMPLATE template0");
-        succeed(at(&copy, "pg_restore").args(mode).arg(&dump));
+        succeed(copy.program("pg_restore").args(mode).arg(&dump));
         assert_same(&original, &copy);
         assert_alive(&original, &copy);
     }
@@ -161,11 +135,11 @@ fn an_archive_restores_everything_in_every_mode() {
 #[test]
 fn a_restore_over_what_is_there_replaces_it() {
     let original = lived_in();
-    let dump = dump(&original, &["--format=custom"]);
+    let dump = original.dump(&["--format=custom"]);
     let copy = database();
     registered(&mut copy.connect());
     let clean = ["--clean", "--if-exists", "--exit-on-error"];
-    succeed(at(&copy, "pg_restore").args(clean).arg(&dump));
+    succeed(copy.program("pg_restore").args(clean).arg(&dump));
     assert_same(&original, &copy);
     assert_alive(&original, &copy);
 }
@@ -178,10 +152,10 @@ fn the_data_alone_restores_into_a_new_installation() {
         registered(&mut client);
     }
     client.batch_execute("UPDATE customers.customers SET status = 'CLOSED'").unwrap();
-    let dump = dump(&original, &["--format=custom", "--data-only"]);
+    let dump = original.dump(&["--format=custom", "--data-only"]);
     let copy = database();
     succeed(
-        at(&copy, "pg_restore")
+        copy.program("pg_restore")
             .args(["--data-only", "--disable-triggers", "--exit-on-error"])
             .arg(&dump),
     );
@@ -195,9 +169,9 @@ fn the_data_alone_restores_into_a_new_installation() {
 fn a_dump_of_an_installation_whose_extension_was_dropped_is_a_dump_of_plain_tables() {
     let original = lived_in();
     original.connect().batch_execute("DROP EXTENSION customer_db CASCADE").unwrap();
-    let dump = dump(&original, &["--format=custom"]);
+    let dump = original.dump(&["--format=custom"]);
     let copy = server().empty_database("TEMPLATE template0");
-    succeed(at(&copy, "pg_restore").arg("--exit-on-error").arg(&dump));
+    succeed(copy.program("pg_restore").arg("--exit-on-error").arg(&dump));
     assert_same(&original, &copy);
     copy.connect()
         .batch_execute("CREATE EXTENSION customer_db; SELECT customers.attach()")

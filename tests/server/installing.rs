@@ -2,8 +2,8 @@
 //! dropped and installed again.
 
 use crate::kit::{
-    Database, Server, address, all, assert_refused, database, id, one, refusal, registered, role,
-    server,
+    Database, PUBLIC, Server, address, all, assert_refused, database, grants, id, one, refusal,
+    registered, role, server,
 };
 use postgres::Client;
 use uuid::Uuid;
@@ -61,27 +61,7 @@ fn its_members_are_its_functions_and_one_type() {
 fn nothing_is_granted_to_public() {
     let database = database();
     let mut client = database.connect();
-    assert_none(
-        &mut client,
-        "WITH object (name, acl) AS (
-             SELECT 'schema ' || nspname, coalesce(nspacl, acldefault('n', nspowner))
-               FROM pg_namespace WHERE nspname = 'customers'
-             UNION ALL
-             SELECT 'relation ' || relname,
-                    coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", relowner))
-               FROM pg_class WHERE relnamespace = 'customers'::regnamespace AND relkind IN ('r', 'v', 'S')
-             UNION ALL
-             SELECT 'column ' || attrelid::regclass || '.' || attname, attacl
-               FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
-              WHERE relnamespace = 'customers'::regnamespace
-             UNION ALL
-             SELECT 'function ' || oid::regprocedure, coalesce(proacl, acldefault('f', proowner))
-               FROM pg_proc WHERE pronamespace = 'customers'::regnamespace
-             UNION ALL
-             SELECT 'type ' || oid::regtype, coalesce(typacl, acldefault('T', typowner))
-               FROM pg_type WHERE oid = 'customers.profile'::regtype)
-         SELECT name || ' ' || privilege_type FROM object, aclexplode(acl) WHERE grantee = 0",
-    );
+    assert_eq!(grants(&mut client, PUBLIC), [""; 0]);
     let stranger = role(&mut client, "");
     let mut stranger = database.connect_as(&stranger);
     for call in [

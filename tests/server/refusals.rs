@@ -3,10 +3,11 @@
 
 use crate::kit::{
     Database, Server, address, assert_refused, call, contents, home, major, one, refusal,
-    register_ann,
+    register_ann, role,
 };
 use postgres::types::ToSql;
 use postgres::{Client, GenericClient};
+use serde_json::json;
 use std::io::Write;
 use uuid::Uuid;
 
@@ -207,7 +208,7 @@ fn cases(customers: &Customers) -> Vec<Case> {
     let (ann, closed) = (ann.as_str(), closed.as_str());
     let nobody = "00000000-0000-0000-0000-000000000404";
     let good = "zyxw.good@example.com";
-    let json = |field: &str, text: &str| serde_json::json!({ field: text }).to_string();
+    let json = |field: &str, text: &str| json!({ field: text }).to_string();
     let table = "customers.customers";
     let mut cases = Vec::new();
 
@@ -434,6 +435,55 @@ fn cases(customers: &Customers) -> Vec<Case> {
         case("23514", "TRUNCATE customers.customers /* zyxw */", []),
         case("23514", "TRUNCATE customers.events /* zyxw */", []),
     ]);
+    // Batches, persons, duties, consumers and positions.
+    let (long, many) = ("zyxw".repeat(51), "1000000");
+    cases.extend([
+        case(
+            "22023",
+            "SELECT * FROM customers.import_customers($1::text::jsonb)",
+            [&json("email", good)],
+        ),
+        case("22023", "SELECT * FROM customers.import_customers($1::text::jsonb)", [r#""zyxw""#]),
+        case(
+            "PT404",
+            "SELECT customers.erase_customer($1::text::uuid, $2::text)",
+            [nobody, "Zyxw"],
+        ),
+        case("PT404", "SELECT customers.export_customer($1::text::uuid)", [nobody]),
+        case("22023", "SELECT customers.grant_access('postgres', $1::text)", ["Zyxw"]),
+        case("22023", "SELECT customers.grant_access($1::text::oid, $2::text)", [many, "writer"]),
+        case("22023", "SELECT customers.revoke_access('postgres', $1::text)", ["Zyxw"]),
+        case("22023", "SELECT customers.revoke_access($1::text::oid, $2::text)", [many, "writer"]),
+        case("22023", "SELECT customers.subscribe($1::text)", [&long]),
+        case("22023", "SELECT customers.subscribe($1::text)", [""]),
+        case("22023", "SELECT customers.subscribe($1::text, $2::text::bigint)", [SECRET, many]),
+        case("22023", "SELECT customers.subscribe($1::text, $2::text::bigint)", [SECRET, "-1"]),
+        case("22023", "SELECT customers.unsubscribe($1::text)", [&long]),
+        case("PT404", "SELECT * FROM customers.fetch_events($1::text)", [SECRET]),
+        case("PT404", "SELECT customers.acknowledge($1::text, $2::text::bigint)", [SECRET, "0"]),
+        case("22023", "SELECT customers.acknowledge($1::text, $2::text::bigint)", [SECRET, many]),
+        case("22023", "SELECT * FROM customers.read_events($1::text::bigint)", [many]),
+        case("22023", "SELECT * FROM customers.read_events(0, $1::text::int)", ["0"]),
+        case("22023", "SELECT customers.prune_events($1::text::interval)", ["-1 second"]),
+    ]);
+    cases.extend(
+        [
+            "SELECT * FROM customers.import_customers($1::text::jsonb)",
+            "SELECT customers.erase_customer($1::text::uuid, 'Zyxw')",
+            "SELECT customers.export_customer($1::text::uuid)",
+            "SELECT customers.grant_access('postgres', $1::text)",
+            "SELECT customers.grant_access($1::text::regrole, 'Zyxw')",
+            "SELECT customers.revoke_access('postgres', $1::text)",
+            "SELECT customers.revoke_access($1::text::regrole, 'Zyxw')",
+            "SELECT customers.subscribe($1::text)",
+            "SELECT customers.subscribe('zyxw', $1::text::bigint)",
+            "SELECT customers.unsubscribe($1::text)",
+            "SELECT customers.acknowledge('zyxw', $1::text::bigint)",
+            "SELECT * FROM customers.read_events($1::text::bigint)",
+            "SELECT customers.prune_events($1::text::interval)",
+        ]
+        .map(null_case),
+    );
     // Customers and versions that are not there.
     for (sqlstate, id, version) in
         [("PT404", nobody, "1"), ("PT409", ann, "7"), ("PT409", closed, "7")]
@@ -488,6 +538,79 @@ fn every_refusal_of_a_statement_with_literals_is_discreet() {
     assert_eq!(contents(&mut client), before);
     assert_discreet(&server.log(), cases.len());
     assert_talkative(&server, &mut client);
+}
+
+impl Case {
+    /// Whether a role may call what the statement calls.
+    fn is_open_to(&self, role: &str, owner: &mut Client) -> bool {
+        let may = "SELECT coalesce(bool_or(has_function_privilege($1, oid, 'EXECUTE')), false) FROM pg_proc
+                    WHERE pronamespace = 'customers'::regnamespace AND strpos($2, 'customers.' || proname || '(') > 0";
+        one(owner, may, &[&role, &self.statement])
+    }
+}
+
+#[test]
+fn every_refusal_of_what_a_duty_may_call_is_discreet() {
+    let server = talkative();
+    let database = server.database();
+    let mut owner = database.connect();
+    let cases = cases(&Customers::register(&mut owner));
+    let before = contents(&mut owner);
+    let mut refused = 0;
+    // Support and auditors are refused nothing.
+    for duty in ["writer", "reader", "consumer", "privacy", "operator"] {
+        let role = role(&mut owner, "");
+        owner
+            .execute("SELECT customers.grant_access($1::text::regrole, $2)", &[&role, &duty])
+            .unwrap();
+        let mut client = database.connect_as(&role);
+        let open: Vec<&Case> =
+            cases.iter().filter(|case| case.is_open_to(&role, &mut owner)).collect();
+        assert!(!open.is_empty(), "{duty}");
+        for case in &open {
+            assert_ours(client.query(&case.statement, &case.bound()), case);
+        }
+        refused += open.len();
+    }
+    assert_eq!(contents(&mut owner), before);
+    assert_discreet(&server.log(), refused);
+    assert_talkative(&server, &mut owner);
+}
+
+/// Refusals that are answers, and no errors.
+#[test]
+fn an_import_tells_nothing_of_those_it_refuses() {
+    let server = talkative();
+    let mut client = server.database().connect();
+    let customers = Customers::register(&mut client);
+    let before = contents(&mut client);
+    let mut batch: Vec<serde_json::Value> =
+        bad_addresses().into_iter().map(|bad| json!({ "email": bad })).collect();
+    let with = |field: &str, value: &str| json!({ "email": "zyxw.good@example.com", field: value });
+    batch.extend(bad_names().iter().map(|bad| with("name", bad)));
+    batch.extend([
+        with("status", SECRET),
+        with("customerId", SECRET),
+        with("registeredAt", SECRET),
+        with("zyxw@example.com", SECRET),
+        with("password", SECRET),
+        with("customerId", &customers.ann.to_string()),
+        json!({ "email": TAKEN, "customerId": customers.ann.to_string() }),
+        json!(SECRET),
+    ]);
+    let count = batch.len();
+    let import = "SELECT outcome, sqlstate, message FROM customers.import_customers($1)";
+    let rows = client.query(import, &[&serde_json::Value::Array(batch)]).unwrap();
+    assert_eq!(rows.len(), count);
+    for row in rows {
+        let (outcome, sqlstate, message): (String, String, String) =
+            (row.get(0), row.get(1), row.get(2));
+        assert_eq!(outcome, "refused", "{message}");
+        assert!(["22023", "23505"].contains(&sqlstate.as_str()), "{sqlstate} {message}");
+        assert!(!message.to_lowercase().contains(SECRET), "{message}");
+    }
+    assert_eq!(contents(&mut client), before);
+    assert_discreet(&server.log(), 0);
 }
 
 /// Holds a refusal to what is promised of each, and to a CONTEXT that tells nothing.
@@ -689,6 +812,26 @@ fn a_write_that_gives_up_waiting_tells_nothing() {
     assert_discreet(&server.log(), 1);
 }
 
+#[test]
+fn a_read_that_gives_up_waiting_tells_nothing() {
+    let server = talkative();
+    let database = server.database();
+    let (mut client, mut late) = (database.connect(), database.connect());
+    client.batch_execute("BEGIN; LOCK TABLE customers.customers").unwrap();
+    late.batch_execute("SET statement_timeout = '20ms'").unwrap();
+    let reads = ["find_customer($1)", "search_customers($1)"];
+    for read in reads {
+        let query = format!("SELECT * FROM customers.{read}");
+        let error = refusal(late.query(&query, &[&"zyxw@example.com"]));
+        assert_eq!(error.code().code(), "57014", "{error:?}");
+        assert_eq!(error.where_(), None, "{error:?}");
+        assert!(!format!("{error:?}").to_lowercase().contains(SECRET), "{error:?}");
+    }
+    client.batch_execute("ROLLBACK").unwrap();
+    assert_discreet(&server.log(), reads.len());
+    assert_talkative(&server, &mut client);
+}
+
 /// jsonb holds numbers and nesting that serde_json does not take.
 #[test]
 fn a_patch_that_cannot_be_read_tells_nothing() {
@@ -759,7 +902,7 @@ fn text_that_looks_like_sql_is_only_text() {
             call(&mut client, "update_customer($1, name => $2)", &[&id, &format!("{name}{name}")])
                 .unwrap();
         assert_eq!(changed.name, Some(format!("{name}{name}")));
-        let patch = serde_json::json!({ "name": name });
+        let patch = json!({ "name": name });
         let patched = call(&mut client, "patch_customer($1, $2)", &[&id, &patch]).unwrap();
         assert_eq!((patched.name.as_deref(), patched.version), (Some(name), 3));
         let history =

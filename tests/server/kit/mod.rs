@@ -3,6 +3,7 @@
 //! One cluster serves all tests of a run; each test takes a database of its own in it. A test that
 //! configures, kills or restores starts a cluster of its own. `CUSTOMER_DB_PG` names the major version.
 
+pub mod calls;
 pub mod traffic;
 
 use postgres::error::DbError;
@@ -35,16 +36,8 @@ pub fn home(version: &str) -> PathBuf {
     project().join(".local/postgresql").join(version)
 }
 
-/// A program of the PostgreSQL under test, run as PostgreSQL wants to be run.
-pub fn program(name: &str) -> Command {
-    program_of(&home(&major().to_string()), name)
-}
-
-fn program_of(home: &Path, name: &str) -> Command {
-    program_in(&[], home, name)
-}
-
-/// The same with variables in its environment, RUST_BACKTRACE too, which bin/as-server-user takes out.
+/// A program, run as PostgreSQL wants to be run, with variables in its environment: RUST_BACKTRACE too, which
+/// bin/as-server-user takes out.
 fn program_in(environment: &[(String, String)], home: &Path, name: &str) -> Command {
     let mut command = Command::new(project().join("bin/as-server-user"));
     command
@@ -151,7 +144,7 @@ impl Server {
     }
 
     /// A program of the same PostgreSQL, in the same environment.
-    fn program(&self, name: &str) -> Command {
+    pub fn program(&self, name: &str) -> Command {
         program_in(&self.environment, &self.home, name)
     }
 
@@ -314,6 +307,28 @@ impl Database<'_> {
         (client, notices)
     }
 
+    /// A program of PostgreSQL's that works on this database.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = self.server.program(name);
+        command.args(["--host", self.server.host(), "--username=postgres", "--dbname", &self.name]);
+        command
+    }
+
+    /// What pg_dump makes of it: a file in the cluster's folder.
+    pub fn dump(&self, options: &[&str]) -> PathBuf {
+        let file = self.server.data().with_file_name(unique("dump"));
+        succeed(self.program("pg_dump").args(options).arg("--file").arg(&file));
+        file
+    }
+
+    /// A new database that a dump of this one was restored into.
+    pub fn copy(&self) -> Self {
+        let dump = self.dump(&["--format=custom"]);
+        let copy = self.server.empty_database("TEMPLATE template0");
+        succeed(copy.program("pg_restore").arg("--exit-on-error").arg(dump));
+        copy
+    }
+
     /// A connection that listens to the channel "customers".
     pub fn listen(&self) -> Client {
         let mut client = self.connect();
@@ -418,6 +433,37 @@ pub fn caller(client: &mut Client) -> String {
     role
 }
 
+/// PUBLIC, for [`grants`].
+pub const PUBLIC: &str = "-";
+
+/// What has been granted to a role on the schema and what is in it, as in "EXECUTE on function
+/// customers.attach()". The name is quoted where SQL wants it quoted.
+pub fn grants(client: &mut Client, role: &str) -> Vec<String> {
+    let query = "
+        WITH object (name, acl) AS (
+            SELECT 'schema ' || nspname, coalesce(nspacl, acldefault('n', nspowner))
+              FROM pg_namespace WHERE nspname = 'customers'
+            UNION ALL
+            SELECT 'relation ' || relname,
+                   coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", relowner))
+              FROM pg_class WHERE relnamespace = 'customers'::regnamespace AND relkind NOT IN ('i', 'I', 'c')
+            UNION ALL
+            SELECT 'column ' || attrelid::regclass || '.' || attname, attacl
+              FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+             WHERE relnamespace = 'customers'::regnamespace
+            UNION ALL
+            SELECT 'function ' || oid::regprocedure, coalesce(proacl, acldefault('f', proowner))
+              FROM pg_proc WHERE pronamespace = 'customers'::regnamespace
+            UNION ALL
+            SELECT 'type ' || oid::regtype, coalesce(typacl, acldefault('T', typowner))
+              FROM pg_type WHERE oid = 'customers.profile'::regtype)
+        SELECT privilege_type || CASE WHEN is_grantable THEN ' with grant option' ELSE '' END || ' on ' || name
+          FROM object, aclexplode(acl)
+         WHERE grantee = $1::text::regrole
+         ORDER BY 1";
+    all(client, query, &[&role])
+}
+
 /// Waits until a session waits for a lock.
 pub fn await_blocked(observer: &mut Client, pid: i32) {
     await_true(observer, "SELECT cardinality(pg_blocking_pids($1)) > 0", &[&pid]);
@@ -520,6 +566,26 @@ pub fn event_count(client: &mut impl GenericClient) -> i64 {
 /// The positions of all events that are recorded.
 pub fn positions(client: &mut Client) -> Vec<i64> {
     all(client, "SELECT position FROM customers.events ORDER BY position", &[])
+}
+
+/// Holds the feed to this many events, each valid against the contract's schema, where there is one.
+pub fn assert_feed_keeps_contract(client: &mut Client, count: usize) {
+    let events = client.query("SELECT type, event FROM customers.read_events(0)", &[]).unwrap();
+    assert_eq!(events.len(), count);
+    let contract = project().join("../shared/contract");
+    if !contract.is_dir() {
+        eprintln!("SKIPPED: no {}", contract.display());
+        return;
+    }
+    for row in events {
+        let (r#type, event): (String, serde_json::Value) = (row.get(0), row.get(1));
+        let schema = fs::read(contract.join(format!("{type}.schema.json"))).unwrap();
+        let schema = serde_json::from_slice(&schema).unwrap();
+        let schema = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+        if let Err(error) = schema.validate(&event) {
+            panic!("{event}: {error}");
+        }
+    }
 }
 
 /// The positions that a function of the feed returns, as in "fetch_events('mailer')".
