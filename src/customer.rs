@@ -107,13 +107,17 @@ impl CustomerRow {
         desc: pg_sys::TupleDesc,
         layout: &Layout,
     ) -> Self {
-        let values = layout.0.map(|number| {
-            let mut is_null = false;
-            // SAFETY: promised by the caller.
-            let value = unsafe { pg_sys::SPI_getbinval(tuple, desc, number, &mut is_null) };
-            (!is_null).then_some(value)
-        });
-        Self { values, written: [false; 7] }
+        // SAFETY: promised by the caller; there is room for all columns.
+        unsafe {
+            let count = (*desc).natts as usize;
+            let mut values = vec![pg_sys::Datum::null(); count];
+            let mut nulls = vec![true; count];
+            pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+            Self::new(layout.0.map(|number| {
+                let i = number as usize - 1;
+                (!nulls[i]).then(|| values[i])
+            }))
+        }
     }
 
     pub fn value(&self, column: Column) -> Option<pg_sys::Datum> {

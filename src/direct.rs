@@ -1,7 +1,7 @@
 //! Registering a customer round the executor, which takes longer to get ready than to work: by the same
 //! rules, into a table that is as it was made here.
 
-use crate::customer::{COLUMNS, CustomerRow};
+use crate::customer::{COLUMNS, Column, CustomerRow};
 use crate::errors::{Refusal, without_values};
 use crate::feed::record::record_registration;
 use crate::guard;
@@ -15,8 +15,12 @@ use pgrx::{IntoDatum, Uuid};
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 
-const AS_MADE: AsMade =
-    AsMade { columns: COLUMNS.len(), triggers: &[c"guard", c"record_registered"], checks: 1 };
+const AS_MADE: AsMade = AsMade {
+    columns: COLUMNS.len(),
+    optional: &[Column::Name as usize],
+    triggers: &[c"guard", c"record_registered"],
+    checks: 1,
+};
 
 /// None where the table has more to it than it was made with, or this role or transaction may not write to
 /// it: an INSERT statement does it then, or says why not.

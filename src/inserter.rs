@@ -1,13 +1,15 @@
 //! Inserting round the executor, into tables that are as they were made here.
 
 use crate::table::Table;
-use pgrx::pg_sys;
+use pgrx::{PgTupleDesc, pg_sys};
 use std::ffi::{CStr, c_char};
 
 /// What a table has been made with. Where its owner has added anything else that takes part in an INSERT,
 /// PostgreSQL has to see to it.
 pub struct AsMade {
     pub columns: usize,
+    /// Those that may be NULL, by index.
+    pub optional: &'static [usize],
     /// Those that fire on INSERT.
     pub triggers: &'static [&'static CStr],
     pub checks: usize,
@@ -25,11 +27,16 @@ impl AsMade {
             let triggers = relation.trigdesc.as_ref().map_or(&[][..], |desc| {
                 std::slice::from_raw_parts(desc.triggers, desc.numtriggers as usize)
             });
+            let desc = PgTupleDesc::from_pg_unchecked(relation.rd_att);
             let mut on_insert = triggers
                 .iter()
                 .filter(|trigger| trigger.tgtype as u32 & pg_sys::TRIGGER_TYPE_INSERT != 0);
             class.relkind == pg_sys::RELKIND_RELATION as c_char
                 && class.relnatts as usize == self.columns
+                && self
+                    .optional
+                    .iter()
+                    .all(|index| desc.get(*index).is_some_and(|column| !column.attnotnull))
                 && !class.relhasrules
                 && !class.relrowsecurity
                 && !class.relispartition

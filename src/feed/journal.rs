@@ -24,7 +24,9 @@ const COLUMNS: [ColumnSpec; 11] = [
     ColumnSpec::new(c"announce", BOOLOID),
 ];
 
-const AS_MADE: AsMade = AsMade { columns: COLUMNS.len(), triggers: &[], checks: 0 };
+/// Actor, reason and announce may be NULL.
+const AS_MADE: AsMade =
+    AsMade { columns: COLUMNS.len(), optional: &[8, 9, 10], triggers: &[], checks: 0 };
 
 const TYPES: [BuiltinOid; COLUMNS.len()] = {
     let mut types = [INT8OID; COLUMNS.len()];

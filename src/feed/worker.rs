@@ -20,9 +20,12 @@ use std::time::Duration;
 const RESTART: Duration = Duration::from_secs(5);
 /// This often a worker looks of its own accord: COMMIT PREPARED wakes nobody.
 const POLL_MS: i64 = 1000;
-/// After a look the worker rests for a millisecond for each event that it found, up to so many: under load
-/// it sends many at a time, for each look holds up writers that are about to take their lock.
-const LONGEST_REST_MS: i64 = 4;
+/// After a look the worker rests, so that under load it sends many events at a time: each look holds up
+/// writers that are about to take their lock.
+const REST_MS: i64 = 1;
+/// For so long, when it found so many events.
+const LONG_REST_MS: i64 = 4;
+const MANY: i64 = 10;
 /// So many events are sent in one transaction.
 const BATCH: i64 = 10_000;
 
@@ -67,7 +70,7 @@ pub extern "C-unwind" fn customer_db_worker(slot: pg_sys::Datum) {
             Look::Sent { sequence, position, count } => {
                 slot.set_sent(sequence, position);
                 slot.open();
-                sleep(count.clamp(1, LONGEST_REST_MS), 0);
+                sleep(if count < MANY { REST_MS } else { LONG_REST_MS }, 0);
             }
             Look::NoFeed => slot.close(),
             Look::StepAside => {
