@@ -23,6 +23,7 @@ mod reading;
 mod recording;
 mod refusals;
 mod registering;
+mod registering_directly;
 mod shadowing;
 mod standby;
 mod status;
