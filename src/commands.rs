@@ -44,11 +44,12 @@ fn register_customer(
 /// Registers under a given id, or finds that this very customer has been. None when the id or the
 /// address is another customer's: a plain INSERT then says which.
 fn register_once(email: Option<&str>, name: Option<&str>, params: [Param; 3]) -> Option<Profile> {
+    // Without a target: an attempt that runs at the same time may be noticed by its address first.
     static INSERT_ONCE: Statement = Statement::new(
         sql!(
             "INSERT INTO customers.customers (customer_id, email, name, status)
              VALUES ($1, $2, $3, 'ACTIVE')
-             ON CONFLICT (customer_id) DO NOTHING
+             ON CONFLICT DO NOTHING
              RETURNING ",
             profile_columns!()
         ),

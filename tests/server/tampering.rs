@@ -476,11 +476,6 @@ fn tables_with_other_keys_are_adopted_and_work_like_ours() {
 }
 
 #[test]
-fn a_table_with_a_deferrable_constraint_beside_its_keys_works_like_ours() {
-    assert_works_like_ours(", number text UNIQUE DEFERRABLE");
-}
-
-#[test]
 fn tables_whose_primary_key_is_another_column_work_like_ours() {
     for rest in [", PRIMARY KEY (email)", ", no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"] {
         assert_works_like_ours(rest);
