@@ -124,7 +124,9 @@ fn of_many_sessions_with_one_expected_version_one_wins() {
         let now: i64 = one(&mut client, "SELECT version FROM customers.get_customer($1)", &[&id]);
         let status = call.contains("set_status");
         let results = race(&database, 24, |client, number| {
-            let value = if status { "SUSPENDED".to_owned() } else { format!("Name {number}") };
+            // A name that nobody has yet: to set the one that is there changes nothing and always succeeds.
+            let name = format!("Name {number} of version {now}");
+            let value = if status { "SUSPENDED".to_owned() } else { name };
             client.query_one(call, &[&id, &value, &now])
         });
         let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
