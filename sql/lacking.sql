@@ -35,6 +35,8 @@ SELECT wanted.table, string_agg(wanted.column || ' ' || wanted.type, ', ') AS la
     -- A table that is adopted gets its version.
     OR attribute.atttypid IS NULL AND NOT (wanted.table = 'customers' AND wanted.column = 'version')
     OR attribute.atttypid <> wanted.type::regtype
+    -- timestamptz(0) would round registered_at into the future.
+    OR attribute.atttypmod <> -1
  GROUP BY wanted.table
  ORDER BY wanted.table
  LIMIT 1

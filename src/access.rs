@@ -1,10 +1,9 @@
 //! Duties: what a role may do. Privileges are PostgreSQL's own, so pg_dump and DROP OWNED know them.
 
 use crate::errors::{OrRefuse, Refusal};
-use crate::statement::{Statement, connected};
+use crate::statement::{Statement, connected, run_script as run};
 use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::OIDOID;
-use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
 
 /// Privileges are spelled as GRANT and REVOKE take them, and as regprocedure and regclass spell.
@@ -172,8 +171,4 @@ impl Role {
     fn has(&self, duty: &Duty) -> bool {
         self.privileges.iter().any(|privilege| privilege == duty.privileges[0])
     }
-}
-
-fn run(command: &str) {
-    Spi::run(command).unwrap_or_report();
 }

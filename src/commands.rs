@@ -1,5 +1,5 @@
-//! The writes that applications call. Each is one statement on customers.customers; the rules and the
-//! events come from its triggers.
+//! The writes that applications call. Each is a statement on customers.customers, whose triggers bring the
+//! rules and the events; where that makes no difference, registering takes a short cut.
 
 use crate::direct;
 use crate::errors::{OrRefuse, Refusal, without_values};

@@ -4,6 +4,7 @@ use crate::errors::{OrRefuse, Refusal};
 use crate::table::{ColumnSpec, Table, has_types};
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 use pgrx::{FromDatum, IntoDatum, PgTupleDesc, Uuid, pg_sys};
+use std::ffi::c_char;
 
 /// The columns of a customer, in the order of `customers.profile`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -167,7 +168,7 @@ impl CustomerRow {
 }
 
 /// Gives the customer with this id, where there is one, to `found`, with the caller's snapshot. Says whether
-/// it could: not where the table's owner has made something else its primary key.
+/// it could: not in a table of another kind, or one whose owner has made something else its primary key.
 pub fn find(customer_id: Uuid, found: impl FnOnce(&CustomerRow)) -> bool {
     const UUID_EQ: u32 = 2956;
     let customers = Table::open(c"customers", pg_sys::AccessShareLock);
@@ -180,8 +181,11 @@ pub fn find(customer_id: Uuid, found: impl FnOnce(&CustomerRow)) -> bool {
             relation,
             pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY,
         );
+        let class = &*(*relation).rd_rel;
         let mut key_column = 0;
-        if !pg_sys::bms_get_singleton_member(key_columns, &mut key_column)
+        if class.relkind != pg_sys::RELKIND_RELATION as c_char
+            || class.relhassubclass
+            || !pg_sys::bms_get_singleton_member(key_columns, &mut key_column)
             || key_column + pg_sys::FirstLowInvalidHeapAttributeNumber
                 != layout.number(Column::CustomerId)
         {
@@ -200,6 +204,10 @@ pub fn find(customer_id: Uuid, found: impl FnOnce(&CustomerRow)) -> bool {
         let index = pg_sys::RelationGetPrimaryKeyIndex(relation);
         #[cfg(feature = "pg18")]
         let index = pg_sys::RelationGetPrimaryKeyIndex(relation, false);
+        if index == pg_sys::InvalidOid {
+            customers.close();
+            return false;
+        }
         let scan = pg_sys::systable_beginscan(
             relation,
             index,

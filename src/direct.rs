@@ -5,22 +5,20 @@ use crate::customer::{COLUMNS, Column, CustomerRow};
 use crate::errors::{Refusal, without_values};
 use crate::feed::record::record_registration;
 use crate::guard;
-use crate::inserter::{AsMade, Inserter};
+use crate::inserter::{AsMade, Inserter, TriggerAsMade};
 use crate::profile::Profile;
 use crate::rules::status::Status;
 use crate::statement::{Statement, connected};
 use crate::table::Table;
+use crate::witness;
 use pgrx::pg_sys;
+use pgrx::pg_sys::BuiltinOid::TEXTOID;
 use pgrx::{IntoDatum, Uuid};
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 
-const AS_MADE: AsMade = AsMade {
-    columns: COLUMNS.len(),
-    optional: &[Column::Name as usize],
-    triggers: &[c"guard", c"record_registered"],
-    checks: 1,
-};
+const AS_MADE: AsMade =
+    AsMade { columns: COLUMNS.len(), optional: &[Column::Name as usize], checks: 1 };
 
 /// None where the table has more to it than it was made with, or this role or transaction may not write to
 /// it: an INSERT statement does it then, or says why not.
@@ -30,7 +28,10 @@ pub fn register(
     name: Option<&str>,
 ) -> Option<Result<Profile, Refusal>> {
     let customers = Table::open(c"customers", pg_sys::RowExclusiveLock);
-    if !(AS_MADE.holds_for(&customers) && may_insert(&customers) && checks_status(&customers)) {
+    if !(AS_MADE.holds_for(&customers, &triggers())
+        && may_insert(&customers)
+        && checks_status(&customers))
+    {
         customers.close();
         return None;
     }
@@ -49,6 +50,19 @@ pub fn register(
     }
     without_values(|| insert(customers, &row));
     Some(Ok(Profile::from(&row)))
+}
+
+/// Those whose work is done here. A session knows them once they have fired in it, so its first registration
+/// goes by SQL.
+fn triggers() -> [TriggerAsMade; 2] {
+    use pg_sys::{TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT, TRIGGER_TYPE_ROW, TRIGGER_TYPE_UPDATE};
+    const GUARD: u32 =
+        TRIGGER_TYPE_ROW | TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE;
+    let [guard, recorder] = witness::functions();
+    [
+        TriggerAsMade { function: guard, r#type: GUARD },
+        TriggerAsMade { function: recorder, r#type: TRIGGER_TYPE_INSERT },
+    ]
 }
 
 fn insert(customers: Table, row: &CustomerRow) {
@@ -88,19 +102,21 @@ fn checks_status(customers: &Table) -> bool {
     };
     KNOWN.with_borrow_mut(|known| match known {
         Some((seen, is_ours)) if seen.as_c_str() == text => *is_ours,
-        _ => known.insert((text.to_owned(), has_our_check())).1,
+        _ => known.insert((text.to_owned(), is_our_check(text))).1,
     })
 }
 
-fn has_our_check() -> bool {
+fn is_our_check(text: &CStr) -> bool {
     static IS_OURS: Statement = Statement::new(
         c"SELECT pg_get_constraintdef(oid)
                  = 'CHECK ((status = ANY (ARRAY[''ACTIVE''::text, ''SUSPENDED''::text, ''CLOSED''::text])))'
             FROM pg_constraint
-           WHERE conrelid = 'customers.customers'::regclass AND contype = 'c'",
-        &[],
+           WHERE conrelid = 'customers.customers'::regclass AND contype = 'c' AND conbin::text = $1",
+        &[TEXTOID],
     );
     let mut is_ours = false;
-    connected(|_| IS_OURS.read(&[], |row| is_ours = row.get(1) == Some(true)));
+    connected(|_| {
+        IS_OURS.read(&[text.to_str().ok().into_datum()], |row| is_ours = row.get(1) == Some(true))
+    });
     is_ours
 }

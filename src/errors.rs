@@ -80,6 +80,10 @@ pub enum Refusal {
     Closed,
     #[error("{0} of a customer never changes")]
     Immutable(&'static str),
+    #[error("this is a trigger function, for the triggers that attach() creates")]
+    OnlyAsTrigger,
+    #[error("the feed's sequence gives positions that were drawn before")]
+    PositionsRepeat,
     #[error("customers are never deleted")]
     CustomersStay,
     #[error("events are never changed or deleted")]
@@ -140,6 +144,7 @@ impl Refusal {
             Self::Closed | Self::Immutable(_) | Self::CustomersStay | Self::EventsStay => "23514",
             Self::EmailTaken | Self::IdTaken | Self::KeptOut => "23505",
             Self::NotTheOwner => "42501",
+            Self::OnlyAsTrigger => "39P01",
             Self::Isolation => "25001",
             Self::Standby => "25006",
             Self::NoCustomer | Self::NoConsumer => "PT404",
@@ -150,6 +155,7 @@ impl Refusal {
             | Self::NotAttached
             | Self::NotWritten
             | Self::NotRecorded
+            | Self::PositionsRepeat
             | Self::BrokenRules { .. }
             | Self::Shared { .. } => "55000",
         }
@@ -255,6 +261,11 @@ impl Refusal {
             Self::NotAttached => {
                 "The owner of the extension calls customers.attach(), which creates tables and \
                  triggers that are missing and enables them."
+            }
+            Self::OnlyAsTrigger => "Call attach() to have the triggers created.",
+            Self::PositionsRepeat => {
+                "Set it right: ALTER SEQUENCE customers.events_position_seq CACHE 1 NO CYCLE, and \
+                 setval() to the highest position."
             }
             Self::NotRecorded => "See the triggers of customers.events.",
             Self::NotWritten => "See the triggers of customers.customers.",

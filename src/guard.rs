@@ -6,17 +6,18 @@ use crate::errors::{OrRefuse, Refusal};
 use crate::exemption::{self, Work};
 use crate::rules::status::Status;
 use crate::rules::{email, name};
-use crate::trigger::{Fired, Operation, Trigger};
+use crate::trigger::{Fired, Firing, Operation, Trigger};
 use crate::witness;
 use pgrx::prelude::*;
 
 #[pg_extern(sql = false)]
 fn guard(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     // SAFETY: this is the call at hand.
-    let trigger = unsafe { Trigger::from_call(fcinfo) };
+    let (trigger, function) =
+        unsafe { (Trigger::from_call(fcinfo, Firing::BeforeRow), Trigger::function(fcinfo)) };
     let layout = trigger.layout();
     let mut row = trigger.new_row(&layout);
-    witness::guarded();
+    witness::guarded(function);
     if trigger.operation() == Operation::Update {
         update(&trigger.old_row(&layout), &mut row).or_refuse();
     } else {
@@ -113,7 +114,7 @@ pub fn has_passed(moment: i64) -> bool {
 #[pg_extern(sql = false)]
 fn refuse_removal(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     // SAFETY: this is the call at hand.
-    let trigger = unsafe { Trigger::from_call(fcinfo) };
+    let trigger = unsafe { Trigger::from_call(fcinfo, Firing::BeforeStatement) };
     match (trigger.table_name().to_bytes(), trigger.operation(), exemption::at_work()) {
         (b"events", Operation::Update, Some(Work::Erasing(_)))
         | (b"events", Operation::Delete, Some(Work::Pruning)) => Fired::after_statement(),

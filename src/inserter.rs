@@ -2,7 +2,7 @@
 
 use crate::table::Table;
 use pgrx::{PgTupleDesc, pg_sys};
-use std::ffi::{CStr, c_char};
+use std::ffi::c_char;
 
 /// What a table has been made with. Where its owner has added anything else that takes part in an INSERT,
 /// PostgreSQL has to see to it.
@@ -10,20 +10,26 @@ pub struct AsMade {
     pub columns: usize,
     /// Those that may be NULL, by index.
     pub optional: &'static [usize],
-    /// Those that fire on INSERT.
-    pub triggers: &'static [&'static CStr],
     pub checks: usize,
 }
 
+/// A trigger that fires on INSERT.
+pub struct TriggerAsMade {
+    pub function: pg_sys::Oid,
+    /// TRIGGER_TYPE_… of pg_trigger.h.
+    pub r#type: u32,
+}
+
 impl AsMade {
-    /// Whether the table is still so, and may be written to by the role at work in this transaction.
-    pub fn holds_for(&self, table: &Table) -> bool {
+    /// Whether the table is still so and has just these triggers, and the transaction may write.
+    pub fn holds_for(&self, table: &Table, wanted: &[TriggerAsMade]) -> bool {
         // SAFETY: the table is open; triggers and constraints are as many as their counts say.
         unsafe {
             let relation = &*table.relation();
             let class = &*relation.rd_rel;
-            let checks =
-                (*relation.rd_att).constr.as_ref().map_or(0, |constr| constr.num_check.into());
+            let constr = (*relation.rd_att).constr.as_ref();
+            let checks = constr.map_or(0, |constr| constr.num_check.into());
+            let generates = constr.is_some_and(|constr| constr.has_generated_stored);
             let triggers = relation.trigdesc.as_ref().map_or(&[][..], |desc| {
                 std::slice::from_raw_parts(desc.triggers, desc.numtriggers as usize)
             });
@@ -41,10 +47,15 @@ impl AsMade {
                 && !class.relrowsecurity
                 && !class.relispartition
                 && checks == self.checks
-                && on_insert.clone().count() == self.triggers.len()
+                && !generates
+                && on_insert.clone().count() == wanted.len()
                 && on_insert.all(|trigger| {
-                    self.triggers.contains(&CStr::from_ptr(trigger.tgname))
-                        && trigger.tgenabled == pg_sys::TRIGGER_FIRES_ON_ORIGIN as c_char
+                    trigger.tgenabled == pg_sys::TRIGGER_FIRES_ON_ORIGIN as c_char
+                        && trigger.tgqual.is_null()
+                        && wanted.iter().any(|wanted| {
+                            trigger.tgfoid == wanted.function
+                                && trigger.tgtype as u32 == wanted.r#type
+                        })
                 })
                 && pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_ORIGIN as i32
                 && !pg_sys::XactReadOnly
@@ -118,7 +129,7 @@ impl Inserter {
     }
 
     pub fn close(self) {
-        // SAFETY: made in open(), in the reverse order.
+        // SAFETY: made in new(), in the reverse order.
         unsafe {
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
             pg_sys::ExecCloseIndices(self.result);

@@ -4,6 +4,7 @@ use crate::errors::{OrRefuse, Refusal, broken_customer};
 use crate::rules::email::{self, EmailError};
 use crate::rules::name;
 use crate::rules::status::Status;
+use crate::statement::run_script as run;
 use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
 
@@ -80,8 +81,4 @@ fn check(email: Option<&str>, name: Option<&str>, status: Option<&str>) -> Resul
 
 fn ask<T: FromDatum + IntoDatum>(question: &str) -> Option<T> {
     Spi::connect(|client| client.select(question, None, &[])?.first().get_one()).unwrap_or_report()
-}
-
-fn run(script: &str) {
-    Spi::run(script).unwrap_or_report();
 }

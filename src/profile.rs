@@ -24,6 +24,10 @@ impl Profile {
     /// From a row of [`profile_columns`], copied into `context`.
     pub fn from_row(row: &Row, context: pg_sys::MemoryContext) -> Self {
         let r#type = type_desc().oid();
+        // SAFETY: the descriptor lives as long as the row.
+        if !describes_customers(&unsafe { PgTupleDesc::from_pg_unchecked(row.tuple_desc()) }) {
+            Refusal::OtherColumn.raise();
+        }
         // SAFETY: heap_copy_tuple_as_datum returns a composite datum of its own, whose header says
         // "record"; the columns are those of customers.profile, as was just seen, so saying that instead is true.
         unsafe {

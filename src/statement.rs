@@ -3,6 +3,7 @@
 use crate::errors::Refusal;
 use crate::jsonb::Jsonb;
 use pgrx::pg_sys::BuiltinOid;
+use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::{FromDatum, IntoDatum, Spi, pg_sys};
 use std::ffi::CStr;
 use std::ptr;
@@ -123,6 +124,11 @@ pub fn connected<T>(work: impl FnOnce(pg_sys::MemoryContext) -> T) -> T {
     Spi::connect(|_| work(caller))
 }
 
+/// Runs commands that no plan is kept for.
+pub fn run_script(commands: &str) {
+    Spi::run(commands).unwrap_or_report();
+}
+
 /// One row that a statement returned; lives as long as the connection.
 pub struct Row {
     tuple: pg_sys::HeapTuple,
@@ -151,9 +157,11 @@ impl Row {
         unsafe {
             let datum = pg_sys::SPI_getbinval(self.tuple, self.desc, ordinal, &mut is_null);
             let caller = pg_sys::MemoryContextSwitchTo(context);
+            // What is short comes with a short header, and is copied once more to be read.
             let copy = (!is_null).then(|| pg_sys::datumCopy(datum, false, -1));
+            let jsonb = copy.and_then(|copy| Jsonb::from_datum(copy, false));
             pg_sys::MemoryContextSwitchTo(caller);
-            Jsonb::from_datum(copy?, false)
+            jsonb
         }
     }
 

@@ -74,7 +74,9 @@ impl ColumnSpec {
             } else {
                 (0..desc.len()).find(|index| named(*index).is_some())?
             };
-            (desc.get(index)?.atttypid == self.r#type.value()).then_some(index as i32 + 1)
+            let column = desc.get(index)?;
+            (column.atttypid == self.r#type.value() && column.atttypmod == -1)
+                .then_some(index as i32 + 1)
         }
     }
 

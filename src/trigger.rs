@@ -4,10 +4,10 @@
 //! load has no time for that.
 
 use crate::customer::{COLUMNS, CustomerRow, Layout};
+use crate::errors::Refusal;
 use crate::table::relation_oid;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
-use pgrx::prelude::*;
 use pgrx::{impl_sql_translatable, pg_sys};
 use std::ffi::CStr;
 
@@ -22,22 +22,51 @@ pub enum Operation {
 /// One firing of a trigger.
 pub struct Trigger<'call>(&'call pg_sys::TriggerData);
 
+/// How a trigger function of ours may be fired.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Firing {
+    BeforeRow,
+    BeforeStatement,
+    AfterStatement,
+}
+
 impl Trigger<'_> {
+    /// Refuses a call that is no such firing: the slots of a row trigger are not there in another.
+    ///
     /// # Safety
     /// `fcinfo` is the call at hand.
-    pub unsafe fn from_call(fcinfo: pg_sys::FunctionCallInfo) -> Self {
+    pub unsafe fn from_call(fcinfo: pg_sys::FunctionCallInfo, firing: Firing) -> Self {
         // SAFETY: `context` is null or a node; this is CALLED_AS_TRIGGER of trigger.h.
         unsafe {
             let context = (*fcinfo).context;
             if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-                ereport!(
-                    ERROR,
-                    PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-                    "trigger functions can only be called as triggers"
-                );
+                Refusal::OnlyAsTrigger.raise();
             }
-            Self(&*context.cast::<pg_sys::TriggerData>())
+            let trigger = Self(&*context.cast::<pg_sys::TriggerData>());
+            if trigger.firing() != Some(firing) {
+                Refusal::OnlyAsTrigger.raise();
+            }
+            trigger
         }
+    }
+
+    fn firing(&self) -> Option<Firing> {
+        let for_row = self.0.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0;
+        match (self.0.tg_event & pg_sys::TRIGGER_EVENT_TIMINGMASK, for_row) {
+            (pg_sys::TRIGGER_EVENT_BEFORE, true) => Some(Firing::BeforeRow),
+            (pg_sys::TRIGGER_EVENT_BEFORE, false) => Some(Firing::BeforeStatement),
+            (pg_sys::TRIGGER_EVENT_AFTER, false) => Some(Firing::AfterStatement),
+            _ => None,
+        }
+    }
+
+    /// The OID of the function at work.
+    ///
+    /// # Safety
+    /// `fcinfo` is the call at hand.
+    pub unsafe fn function(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Oid {
+        // SAFETY: a call through the function manager, as triggers make it, has its look-up at hand.
+        unsafe { (*(*fcinfo).flinfo).fn_oid }
     }
 
     /// Refuses to record what happens in another table: whoever may call the function could attach it to one
@@ -45,11 +74,7 @@ impl Trigger<'_> {
     pub fn expect_customers(&self) {
         // SAFETY: the table is open while its trigger runs.
         if unsafe { (*self.0.tg_relation).rd_id } != relation_oid(c"customers") {
-            ereport!(
-                ERROR,
-                PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-                "this is a trigger function of customers.customers alone"
-            );
+            Refusal::OnlyAsTrigger.raise();
         }
     }
 

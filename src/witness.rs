@@ -3,29 +3,57 @@
 //! refused.
 
 use crate::errors::Refusal;
+use pgrx::pg_sys::{InvalidOid, Oid};
 use std::cell::Cell;
 
+/// What has been seen in this session.
+#[derive(Clone, Copy)]
+struct Seen {
+    rows_guarded: u64,
+    statements_recorded: u64,
+    /// The functions that see to a registration.
+    guard: Oid,
+    recorder: Oid,
+}
+
 thread_local! {
-    /// How many rows have been guarded, and how many statements recorded, in this session.
-    static SEEN: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    static SEEN: Cell<Seen> = const {
+        Cell::new(Seen {
+            rows_guarded: 0,
+            statements_recorded: 0,
+            guard: InvalidOid,
+            recorder: InvalidOid,
+        })
+    };
 }
 
-pub fn guarded() {
-    let (rows, statements) = SEEN.get();
-    SEEN.set((rows + 1, statements));
+pub fn guarded(guard: Oid) {
+    let seen = SEEN.get();
+    SEEN.set(Seen { rows_guarded: seen.rows_guarded + 1, guard, ..seen });
 }
 
-pub fn recorded() {
-    let (rows, statements) = SEEN.get();
-    SEEN.set((rows, statements + 1));
+/// By the function that records registrations, or by another.
+pub fn recorded(recorder: Option<Oid>) {
+    let seen = SEEN.get();
+    let recorder = recorder.unwrap_or(seen.recorder);
+    SEEN.set(Seen { statements_recorded: seen.statements_recorded + 1, recorder, ..seen });
+}
+
+/// The trigger functions that see to a registration, guard and recorder, as far as they have been seen.
+pub fn functions() -> [Oid; 2] {
+    let seen = SEEN.get();
+    [seen.guard, seen.recorder]
 }
 
 /// Runs a statement that writes customers and says whether it wrote any.
 pub fn witnessed(statement: impl FnOnce() -> bool) {
-    let (rows, statements) = SEEN.get();
+    let before = SEEN.get();
     let wrote = statement();
-    let seen = SEEN.get();
-    if wrote && (seen.0 == rows || seen.1 == statements) {
+    let after = SEEN.get();
+    if wrote
+        && (after.rows_guarded == before.rows_guarded
+            || after.statements_recorded == before.statements_recorded)
+    {
         Refusal::NotAttached.raise();
     }
 }

@@ -5,7 +5,7 @@ use super::watermark;
 use crate::errors::{OrRefuse, Refusal};
 use crate::rows::Rows;
 use crate::statement::{Param, Statement, connected};
-use crate::table::relation_oid;
+use crate::table::{Table, relation_oid};
 use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID};
 use pgrx::prelude::*;
@@ -21,6 +21,7 @@ fn subscribe(consumer: Option<&str>, after: Option<i64>) {
     );
     let consumer = named(consumer).or_refuse();
     let after = in_feed("after", after).or_refuse();
+    hold_still();
     connected(|_| SUBSCRIBE.run(&[consumer.into_datum(), after.into_datum()], |_| {}));
 }
 
@@ -57,6 +58,12 @@ fn acknowledge(consumer: Option<&str>, position: Option<i64>) {
     self::position(&ACKNOWLEDGE, &[consumer.into_datum(), upto.into_datum()])
         .ok_or(Refusal::NoConsumer)
         .or_refuse();
+}
+
+/// Keeps the set of consumers as it is while events are pruned: one who subscribed meanwhile would have read
+/// events that then go, and miss the ones after them. Nobody who reads or acknowledges waits.
+pub fn hold_still() {
+    Table::open(c"consumers", pg_sys::ShareUpdateExclusiveLock).close();
 }
 
 fn position(statement: &Statement, params: &[Param]) -> Option<i64> {

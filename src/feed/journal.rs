@@ -25,8 +25,7 @@ const COLUMNS: [ColumnSpec; 11] = [
 ];
 
 /// Actor, reason and announce may be NULL.
-const AS_MADE: AsMade =
-    AsMade { columns: COLUMNS.len(), optional: &[8, 9, 10], triggers: &[], checks: 0 };
+const AS_MADE: AsMade = AsMade { columns: COLUMNS.len(), optional: &[8, 9, 10], checks: 0 };
 
 const TYPES: [BuiltinOid; COLUMNS.len()] = {
     let mut types = [INT8OID; COLUMNS.len()];
@@ -49,7 +48,7 @@ pub enum Journal {
 impl Journal {
     pub fn open() -> Self {
         let events = Table::open(c"events", pg_sys::RowExclusiveLock);
-        if !AS_MADE.holds_for(&events) {
+        if !AS_MADE.holds_for(&events, &[]) {
             events.close();
             return Self::BySql;
         }

@@ -38,10 +38,6 @@ impl Tally {
                 self.parts.clear();
             }
             self.parts.retain(|p| pg_sys::TransactionIdIsCurrentTransactionId(p.subtransaction));
-            let subtransaction = pg_sys::GetCurrentTransactionId();
-            if self.parts.last().is_none_or(|p| p.subtransaction != subtransaction) {
-                self.parts.push(Part { subtransaction, announced: 0, rest: false });
-            }
         }
     }
 
@@ -52,8 +48,14 @@ impl Tally {
         (!rest).then(|| (i64::from(NOTIFY_LIMIT.get()) - announced).max(0))
     }
 
+    /// The part to count in. There are no more of them than there may be notifications.
     fn current(&mut self) -> &mut Part {
-        self.parts.last_mut().expect("refresh() leaves a part for the subtransaction at hand")
+        // SAFETY: a plain call; the writing statement has assigned the id.
+        let subtransaction = unsafe { pg_sys::GetCurrentTransactionId() };
+        if self.parts.last().is_none_or(|p| p.subtransaction != subtransaction) {
+            self.parts.push(Part { subtransaction, announced: 0, rest: false });
+        }
+        self.parts.last_mut().expect("pushed above")
     }
 }
 

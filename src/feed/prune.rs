@@ -1,5 +1,6 @@
 //! Forgetting old events.
 
+use super::consumers;
 use crate::errors::{OrRefuse, Refusal};
 use crate::exemption::{self, Work};
 use crate::statement::{Statement, connected};
@@ -23,6 +24,7 @@ fn prune_events(older_than: Option<Interval>) -> i64 {
     if older_than.as_micros() < 0 {
         Refusal::Age.raise();
     }
+    consumers::hold_still();
     let mut pruned = None;
     exemption::during(Work::Pruning, || {
         connected(|_| PRUNE.run(&[older_than.into_datum()], |row| pruned = row.get(1)));

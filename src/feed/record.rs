@@ -5,12 +5,13 @@ use super::journal::Journal;
 use super::notify::{self, Announcement, Sender};
 use super::watermark;
 use crate::customer::{Column, CustomerRow};
+use crate::errors::Refusal;
 use crate::exemption;
 use crate::random::random_uuid;
 use crate::settings;
 use crate::statement::Param;
 use crate::table::relation_oid;
-use crate::trigger::{Fired, Trigger};
+use crate::trigger::{Fired, Firing, Trigger};
 use crate::witness;
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, Uuid};
@@ -19,9 +20,10 @@ use std::cell::RefCell;
 #[pg_extern(sql = false)]
 fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     // SAFETY: this is the call at hand.
-    let trigger = unsafe { Trigger::from_call(fcinfo) };
+    let trigger = unsafe { Trigger::from_call(fcinfo, Firing::AfterStatement) };
     trigger.expect_customers();
-    witness::recorded();
+    // SAFETY: as above.
+    witness::recorded(Some(unsafe { Trigger::function(fcinfo) }));
     let layout = trigger.layout();
     let mut new_rows = trigger.new_rows().expect("the trigger names its new table");
     let mut recorder = None;
@@ -39,9 +41,9 @@ fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
 #[pg_extern(sql = false)]
 fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> Fired {
     // SAFETY: this is the call at hand.
-    let trigger = unsafe { Trigger::from_call(fcinfo) };
+    let trigger = unsafe { Trigger::from_call(fcinfo, Firing::AfterStatement) };
     trigger.expect_customers();
-    witness::recorded();
+    witness::recorded(None);
     let layout = trigger.layout();
     let mut old_rows = trigger.old_rows().expect("the trigger names its old table");
     let mut new_rows = trigger.new_rows().expect("the trigger names its new table");
@@ -81,6 +83,8 @@ struct Recorder {
     journal: Journal,
     sender: Sender,
     sequence: pg_sys::Oid,
+    /// All positions of the transaction lie above it, or readers would lose events.
+    key: i64,
     recorded_by: Param,
     actor: Param,
     /// Whose events have it.
@@ -90,12 +94,13 @@ struct Recorder {
 impl Recorder {
     fn open() -> Self {
         let sequence = relation_oid(c"events_position_seq");
-        watermark::hold(sequence);
+        let key = watermark::hold(sequence);
         let sender = notify::begin_statement(sequence);
         Self {
             journal: Journal::open(),
             sender,
             sequence,
+            key,
             recorded_by: session_user().to_string_lossy().into_datum(),
             actor: settings::actor().into_datum(),
             reason: REASON.with_borrow(|reason| {
@@ -107,9 +112,13 @@ impl Recorder {
 
     fn record(&mut self, r#type: Type, new: &CustomerRow, changed: Changed) {
         let announcement = notify::next_announcement(self.sender);
+        // SAFETY: the OID of the sequence that draws positions.
+        let position = unsafe { pg_sys::nextval_internal(self.sequence, false) };
+        if position <= self.key {
+            Refusal::PositionsRepeat.raise();
+        }
         let event = Event {
-            // SAFETY: the OID of the sequence that draws positions.
-            position: unsafe { pg_sys::nextval_internal(self.sequence, false) },
+            position,
             event_id: random_uuid(),
             r#type,
             customer_id: new.id(),

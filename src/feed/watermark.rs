@@ -22,10 +22,11 @@ thread_local! {
     static HELD: Cell<Option<pg_sys::LOCKTAG>> = const { Cell::new(None) };
 }
 
-/// Takes the lock, once for each transaction, before its first event draws a position from `sequence`.
-pub fn hold(sequence: pg_sys::Oid) {
-    if HELD.get().is_some() {
-        return;
+/// Takes the lock, once for each transaction, before its first event draws a position from `sequence`. Gives
+/// its key.
+pub fn hold(sequence: pg_sys::Oid) -> i64 {
+    if let Some(tag) = HELD.get() {
+        return key_of(&tag);
     }
     let key = last_position(sequence);
     assert!(key >> KEY_BITS == 0, "the feed has no positions left");
@@ -39,6 +40,7 @@ pub fn hold(sequence: pg_sys::Oid) {
         pg_sys::CurrentResourceOwner = owner;
     }
     HELD.set(Some(tag));
+    key
 }
 
 /// Has [`at_end_of_transaction`] called.

@@ -55,6 +55,8 @@ mod tests {
             "ａｎｎ@bücher.example",
             "zoë ann called",
             "ZOE\u{308} ANN",
+            "zoë\n  ann",
+            "Zo\u{200B}ë A\u{AD}nn",
         ] {
             assert!(ann().is_told_by(text), "{text:?}");
         }

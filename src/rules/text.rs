@@ -16,13 +16,18 @@ pub fn nfc(text: &str) -> Cow<'_, str> {
     const { ComposingNormalizerBorrowed::new_nfc() }.normalize(text)
 }
 
-/// For comparing what people have typed: without case, width, the ways to write an accent and the full stops
-/// that a domain may be written with.
+/// For comparing what people have typed: without case, width, the ways to write an accent, the full stops that a
+/// domain may be written with, runs of white space and characters that cannot be seen.
 pub fn loose(text: &str) -> String {
     let nfkc = const { ComposingNormalizerBorrowed::new_nfkc() };
     // By way of capitals, for ß is SS in them.
-    let folded = nfkc.normalize(text).to_uppercase().to_lowercase();
-    nfkc.normalize(&folded).replace('\u{3002}', ".")
+    let folded = nfkc.normalize(text).to_uppercase().to_lowercase().replace('\u{3002}', ".");
+    let seen: String = nfkc.normalize(&folded).chars().filter(|c| !is_invisible(*c)).collect();
+    seen.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn is_invisible(c: char) -> bool {
+    is_default_ignorable(c) || category(c) == Category::Format
 }
 
 pub fn category(c: char) -> Category {
