@@ -1,8 +1,8 @@
 //! Promise: old events can be forgotten, and none before every consumer has dealt with it.
 
 use crate::kit::{
-    all, assert_refused, caller, contents, database, event_count, fetched, major, one, positions,
-    refusal, registered,
+    all, assert_refused, await_blocked, caller, contents, database, event_count, fetched, major,
+    one, pid, positions, refusal, registered,
 };
 use postgres::Client;
 
@@ -182,4 +182,24 @@ fn pruning_needs_no_right_to_the_table() {
     assert_eq!(prune(&mut operator, "0"), 1);
     let delete = operator.batch_execute("DELETE FROM customers.events");
     assert_eq!(refusal(delete).code().code(), "42501");
+}
+
+#[test]
+fn who_subscribes_while_events_are_pruned_waits_for_the_end_of_it() {
+    let database = database();
+    let (mut pruner, mut reader, mut client) =
+        (database.connect(), database.connect(), database.connect());
+    record(&mut client, &["2 days", "0 days"]);
+    consume(&mut client, "mailer", 0);
+    pruner.batch_execute("BEGIN").unwrap();
+    prune(&mut pruner, "1 day");
+    let reader_pid = pid(&mut reader);
+    let subscribing = std::thread::spawn(move || {
+        reader.batch_execute("SELECT customers.subscribe('indexer')").unwrap();
+    });
+    await_blocked(&mut client, reader_pid);
+    assert_eq!(fetched(&mut client, "fetch_events('mailer')"), [1, 2], "reading waits for nobody");
+    client.batch_execute("SELECT customers.acknowledge('mailer', 1)").unwrap();
+    pruner.batch_execute("COMMIT").unwrap();
+    subscribing.join().unwrap();
 }

@@ -762,3 +762,68 @@ fn the_reason_stays_with_its_customer() {
     let both = event_count(&mut client);
     assert_eq!(both, stored(&mut client, ann).version + stored(&mut client, bea).version);
 }
+
+#[test]
+fn a_partitioned_table_of_customers_crashes_nothing() {
+    let database = server().empty_database("");
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            "CREATE SCHEMA customers;
+             CREATE TABLE customers.customers (
+                 customer_id uuid PRIMARY KEY, email text, name text, status text, registered_at timestamptz,
+                 updated_at timestamptz, version bigint) PARTITION BY HASH (customer_id);
+             CREATE TABLE customers.part PARTITION OF customers.customers FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+             INSERT INTO customers.customers VALUES ('00000000-0000-4000-8000-000000000001', 'a@example.com',
+                                                     NULL, 'ACTIVE', now(), now(), 1);
+             CREATE EXTENSION customer_db",
+        )
+        .unwrap();
+    let get = "SELECT count(*) FROM customers.get_customer('00000000-0000-4000-8000-000000000001')";
+    assert_eq!(one::<i64>(&mut client, get, &[]), 1);
+    assert_refused(client.batch_execute("SELECT customers.attach()"), "55000", &[]);
+}
+
+#[test]
+fn a_trigger_function_that_is_fired_otherwise_refuses() {
+    let mut client = database().connect();
+    for trigger in [
+        "BEFORE INSERT ON mine FOR EACH STATEMENT EXECUTE FUNCTION customers.guard()",
+        "AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION customers.guard()",
+        "BEFORE INSERT ON mine FOR EACH ROW EXECUTE FUNCTION customers.record_registered()",
+        "AFTER INSERT ON mine FOR EACH STATEMENT EXECUTE FUNCTION customers.record_updated()",
+        "BEFORE INSERT ON mine FOR EACH ROW EXECUTE FUNCTION customers.refuse_removal()",
+    ] {
+        let refused = client.batch_execute(&format!(
+            "CREATE TEMP TABLE mine (LIKE customers.customers INCLUDING DEFAULTS);
+             CREATE TRIGGER one {trigger};
+             INSERT INTO mine (email) VALUES ('a@example.com')"
+        ));
+        assert_refused(refused, "39P01", &["a@example.com"]);
+    }
+}
+
+#[test]
+fn moments_that_would_be_rounded_are_not_adopted() {
+    let table =
+        customers_with("").replace("registered_at timestamptz", "registered_at timestamptz(0)");
+    assert!(table.contains("(0)"), "{table}");
+    let mut client = attachable(&table);
+    assert_refused(client.batch_execute("SELECT customers.attach()"), "55000", &[]);
+}
+
+#[test]
+fn a_sequence_that_repeats_positions_is_refused() {
+    let mut client = database().connect();
+    registered(&mut client);
+    let before = contents(&mut client);
+    client
+        .batch_execute(
+            "ALTER SEQUENCE customers.events_position_seq MAXVALUE 12 CYCLE;
+             SELECT setval('customers.events_position_seq', 12)",
+        )
+        .unwrap();
+    let refused = call(&mut client, "register_customer($1)", &[&address()]);
+    assert_refused(refused, "55000", &[]);
+    assert_eq!(contents(&mut client), before);
+}
