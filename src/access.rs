@@ -125,9 +125,7 @@ fn expect_owner() -> Result<(), Refusal> {
         c"SELECT pg_has_role(extowner, 'USAGE') FROM pg_extension WHERE extname = 'customer_db'",
         &[],
     );
-    let mut owns = false;
-    connected(|_| OWNS.read(&[], |row| owns = row.get(1) == Some(true)));
-    if owns { Ok(()) } else { Err(Refusal::NotTheOwner) }
+    if OWNS.read_value(&[]) == Some(true) { Ok(()) } else { Err(Refusal::NotTheOwner) }
 }
 
 fn find_duty(name: Option<&str>) -> Result<&'static Duty, Refusal> {

@@ -179,9 +179,7 @@ fn current_version(customer_id: Uuid) -> Option<i64> {
         c"SELECT version FROM customers.customers WHERE customer_id = $1",
         &[UUIDOID],
     );
-    let mut version = None;
-    connected(|_| VERSION.run(&[customer_id.into_datum()], |row| version = row.get(1)));
-    version
+    VERSION.value(&[customer_id.into_datum()])
 }
 
 /// Runs a statement that writes a customer, under the rules.

@@ -8,7 +8,7 @@ use crate::guard;
 use crate::inserter::{AsMade, Inserter, TriggerAsMade};
 use crate::profile::Profile;
 use crate::rules::status::Status;
-use crate::statement::{Statement, connected};
+use crate::statement::Statement;
 use crate::table::Table;
 use crate::witness;
 use pgrx::pg_sys;
@@ -35,15 +35,15 @@ pub fn register(
         customers.close();
         return None;
     }
-    let now = guard::now();
     let mut row = CustomerRow::new([
         customer_id.into_datum(),
         email.into_datum(),
         name.into_datum(),
         Status::Active.as_str().into_datum(),
-        now.into_datum(),
-        now.into_datum(),
-        1i64.into_datum(),
+        guard::now().into_datum(),
+        // The guard's books.
+        None,
+        None,
     ]);
     if let Err(why) = guard::admit(&mut row) {
         return Some(Err(why));
@@ -114,9 +114,5 @@ fn is_our_check(text: &CStr) -> bool {
            WHERE conrelid = 'customers.customers'::regclass AND contype = 'c' AND conbin::text = $1",
         &[TEXTOID],
     );
-    let mut is_ours = false;
-    connected(|_| {
-        IS_OURS.read(&[text.to_str().ok().into_datum()], |row| is_ours = row.get(1) == Some(true))
-    });
-    is_ours
+    IS_OURS.read_value(&[text.to_str().ok().into_datum()]) == Some(true)
 }

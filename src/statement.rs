@@ -58,6 +58,20 @@ impl Statement {
         Self::give_rows(each);
     }
 
+    /// The first column of the one row that it gives; None for NULL or no row. In a connection of its own.
+    pub fn value<T: FromDatum + IntoDatum>(&self, params: &[Param]) -> Option<T> {
+        let mut value = None;
+        connected(|_| self.run(params, |row| value = row.get(1)));
+        value
+    }
+
+    /// The same for a statement that only reads.
+    pub fn read_value<T: FromDatum + IntoDatum>(&self, params: &[Param]) -> Option<T> {
+        let mut value = None;
+        connected(|_| self.read(params, |row| value = row.get(1)));
+        value
+    }
+
     fn give_rows(mut each: impl FnMut(&Row)) {
         // SAFETY: after a statement that returned rows, SPI_tuptable is theirs until SPI_finish; the
         // first `numvals` entries are set.

@@ -4,7 +4,7 @@ use super::read::{events_past, mark};
 use super::watermark;
 use crate::errors::{OrRefuse, Refusal};
 use crate::rows::Rows;
-use crate::statement::{Param, Statement, connected};
+use crate::statement::{Statement, connected};
 use crate::table::{Table, relation_oid};
 use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID};
@@ -41,7 +41,7 @@ fn fetch_events(consumer: Option<&str>, batch_size: Option<i32>) -> Rows {
     );
     // First, because nothing can be locked on a standby.
     mark().or_refuse();
-    let place = position(&PLACE, &[consumer.into_datum()]).ok_or(Refusal::NoConsumer).or_refuse();
+    let place = PLACE.value(&[consumer.into_datum()]).ok_or(Refusal::NoConsumer).or_refuse();
     events_past(place, batch_size).or_refuse()
 }
 
@@ -55,7 +55,8 @@ fn acknowledge(consumer: Option<&str>, position: Option<i64>) {
         &[TEXTOID, INT8OID],
     );
     let upto = in_feed("position", position).or_refuse();
-    self::position(&ACKNOWLEDGE, &[consumer.into_datum(), upto.into_datum()])
+    ACKNOWLEDGE
+        .value::<i64>(&[consumer.into_datum(), upto.into_datum()])
         .ok_or(Refusal::NoConsumer)
         .or_refuse();
 }
@@ -64,12 +65,6 @@ fn acknowledge(consumer: Option<&str>, position: Option<i64>) {
 /// events that then go, and miss the ones after them. Nobody who reads or acknowledges waits.
 pub fn hold_still() {
     Table::open(c"consumers", pg_sys::ShareUpdateExclusiveLock).close();
-}
-
-fn position(statement: &Statement, params: &[Param]) -> Option<i64> {
-    let mut position = None;
-    connected(|_| statement.run(params, |row| position = row.get(1)));
-    position
 }
 
 fn named(consumer: Option<&str>) -> Result<&str, Refusal> {

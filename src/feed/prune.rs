@@ -3,7 +3,7 @@
 use super::consumers;
 use crate::errors::{OrRefuse, Refusal};
 use crate::exemption::{self, Work};
-use crate::statement::{Statement, connected};
+use crate::statement::Statement;
 use pgrx::IntoDatum;
 use pgrx::datum::Interval;
 use pgrx::pg_sys::BuiltinOid::INTERVALOID;
@@ -25,9 +25,6 @@ fn prune_events(older_than: Option<Interval>) -> i64 {
         Refusal::Age.raise();
     }
     consumers::hold_still();
-    let mut pruned = None;
-    exemption::during(Work::Pruning, || {
-        connected(|_| PRUNE.run(&[older_than.into_datum()], |row| pruned = row.get(1)));
-    });
+    let pruned = exemption::during(Work::Pruning, || PRUNE.value(&[older_than.into_datum()]));
     pruned.expect("a count")
 }

@@ -1,36 +1,30 @@
 //! Whether a free text tells somebody's address or name, in whatever spelling.
 
 use super::text;
+use std::collections::BTreeSet;
 
 /// What is known of a person, for comparison.
 #[derive(Default)]
-pub struct Person(Vec<String>);
+pub struct Person(BTreeSet<String>);
 
 impl Person {
     pub fn has_email(&mut self, email: &str) {
-        self.0.push(text::loose(email));
+        self.0.insert(text::loose(email));
         // As people write it: ann@bücher.example, where xn--bcher-kva.example is stored.
         if let Some((local, domain)) = email.split_once('@') {
             let (domain, _) = idna::domain_to_unicode(domain);
-            self.0.push(text::loose(&format!("{local}@{domain}")));
+            self.0.insert(text::loose(&format!("{local}@{domain}")));
         }
-        self.forget_repetitions();
     }
 
     pub fn has_name(&mut self, name: &str) {
-        self.0.push(text::loose(name));
-        self.forget_repetitions();
+        self.0.insert(text::loose(name));
     }
 
     /// Errs on the side of yes: a short name may be part of another word.
     pub fn is_told_by(&self, text: &str) -> bool {
         let text = text::loose(text);
         self.0.iter().any(|known| text.contains(known))
-    }
-
-    fn forget_repetitions(&mut self) {
-        self.0.sort_unstable();
-        self.0.dedup();
     }
 }
 
