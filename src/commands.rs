@@ -6,7 +6,7 @@ use crate::errors::{OrRefuse, Refusal, without_values};
 use crate::feed::record::with_reason;
 use crate::jsonb::{Jsonb, Value};
 use crate::profile::{Profile, profile_columns};
-use crate::random::random_uuid;
+use crate::random::new_customer_id;
 use crate::rules::{email, name};
 use crate::statement::{Param, Statement, connected, sql};
 use crate::witness::witnessed;
@@ -29,7 +29,7 @@ fn register_customer(
         ),
         &[UUIDOID, TEXTOID, TEXTOID],
     );
-    let id = customer_id.unwrap_or_else(random_uuid);
+    let id = customer_id.unwrap_or_else(new_customer_id);
     let params = [id.into_datum(), email.into_datum(), name.into_datum()];
     if customer_id.is_some()
         && let Some(registered) = register_once(email, name, params)

@@ -3,7 +3,7 @@
 use crate::errors::{OrRefuse, Refusal};
 use crate::table::{ColumnSpec, Table, has_types};
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
-use pgrx::{FromDatum, IntoDatum, PgTupleDesc, Uuid, pg_sys};
+use pgrx::{FromDatum, IntoDatum, PgTupleDesc, Uuid, pg_sys, varlena};
 use std::ffi::c_char;
 
 /// The columns of a customer, in the order of `customers.profile`.
@@ -130,8 +130,13 @@ impl CustomerRow {
     }
 
     pub fn text(&self, column: Column) -> Option<&str> {
-        // SAFETY: the caller names a column of type text.
-        self.value(column).and_then(|value| unsafe { FromDatum::from_datum(value, false) })
+        let value = self.value(column)?.cast_mut_ptr();
+        // SAFETY: the caller names a column of type text, which in a database whose encoding is UTF8 is UTF-8.
+        unsafe {
+            let is_packed = varlena::varatt_is_4b_c(value) || varlena::varatt_is_1b_e(value);
+            let plain = if is_packed { pg_sys::pg_detoast_datum_packed(value) } else { value };
+            Some(varlena::text_to_rust_str_unchecked(plain))
+        }
     }
 
     /// A bigint, or a timestamptz in microseconds since 2000.

@@ -3,7 +3,7 @@
 use crate::errors::{OrRefuse, Refusal, without_values};
 use crate::guard::has_passed;
 use crate::jsonb::{Fields, Jsonb, Value};
-use crate::random::random_uuid;
+use crate::random::new_customer_id;
 use crate::rows::Rows;
 use crate::rules::status::Status;
 use crate::rules::{email, name};
@@ -76,7 +76,7 @@ impl Candidate {
         }
         let given_id = customer_id.map(parse_uuid).transpose()?;
         Ok(Self {
-            customer_id: given_id.unwrap_or_else(random_uuid),
+            customer_id: given_id.unwrap_or_else(new_customer_id),
             has_given_id: given_id.is_some(),
             email: email::canonical(email.ok_or(Refusal::Missing("email"))?)?,
             name: name.map(name::canonical).transpose()?.map(|name| name.into_owned()),

@@ -1,8 +1,10 @@
 //! Inserting round the executor, into tables that are as they were made here.
 
+use crate::raw;
 use crate::table::Table;
 use pgrx::{PgTupleDesc, pg_sys};
 use std::ffi::c_char;
+use std::ptr;
 
 /// What a table has been made with. Where its owner has added anything else that takes part in an INSERT,
 /// PostgreSQL has to see to it.
@@ -70,7 +72,7 @@ pub struct Inserter {
     estate: *mut pg_sys::EState,
     result: *mut pg_sys::ResultRelInfo,
     slot: *mut pg_sys::TupleTableSlot,
-    /// Emptied before each row.
+    /// Emptied after each row.
     context: pg_sys::MemoryContext,
 }
 
@@ -80,28 +82,26 @@ impl Inserter {
         // SAFETY: all of it is made for this table and lives until close(), or until PostgreSQL cleans
         // up after an error.
         unsafe {
-            let estate = pg_sys::CreateExecutorState();
-            let result = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
-            pg_sys::InitResultRelInfo(result, table.relation(), 0, std::ptr::null_mut(), 0);
+            let relation = table.relation();
+            let (estate, result, slot, econtext) = raw::guarded(|| {
+                let estate = raw::CreateExecutorState();
+                let result: *mut pg_sys::ResultRelInfo =
+                    raw::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
+                raw::InitResultRelInfo(result, relation, 0, ptr::null_mut(), 0);
+                raw::ExecOpenIndices(result, false);
+                let slot =
+                    raw::MakeSingleTupleTableSlot((*relation).rd_att, &pg_sys::TTSOpsVirtual);
+                (estate, result, slot, raw::MakePerTupleExprContext(estate))
+            });
             (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
-            pg_sys::ExecOpenIndices(result, false);
-            let slot = pg_sys::MakeSingleTupleTableSlot(
-                (*table.relation()).rd_att,
-                &pg_sys::TTSOpsVirtual,
-            );
-            let econtext = pg_sys::MakePerTupleExprContext(estate);
             Self { table, estate, result, slot, context: (*econtext).ecxt_per_tuple_memory }
         }
     }
 
-    /// Inserts the row that `fill` makes of (column number, value); what it allocates is freed with the
-    /// next row.
-    pub fn insert<T>(&mut self, fill: impl FnOnce(&mut NewRow) -> T) -> T {
-        // SAFETY: the slot is this table's; a cleared slot holds nothing that the context did.
+    /// Inserts the row that `fill` makes; what it allocates for that is freed afterwards.
+    pub fn insert(&mut self, fill: impl FnOnce(&mut NewRow)) {
+        // SAFETY: the slot is this table's and empty, and is empty again before the context is.
         unsafe {
-            let clear = (*(*self.slot).tts_ops).clear.expect("every slot can be cleared");
-            pg_sys::ffi::pg_guard_ffi_boundary(|| clear(self.slot));
-            pg_sys::MemoryContextReset(self.context);
             let caller = pg_sys::MemoryContextSwitchTo(self.context);
             let count = (*(*self.slot).tts_tupleDescriptor).natts as usize;
             let mut row = NewRow {
@@ -109,31 +109,37 @@ impl Inserter {
                 nulls: std::slice::from_raw_parts_mut((*self.slot).tts_isnull, count),
             };
             row.nulls.fill(true);
-            let filled = fill(&mut row);
-            pg_sys::ExecStoreVirtualTuple(self.slot);
-            pg_sys::simple_table_tuple_insert(self.table.relation(), self.slot);
-            pg_sys::ExecInsertIndexTuples(
-                self.result,
-                self.slot,
-                self.estate,
-                false,
-                false,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-                #[cfg(not(feature = "pg15"))]
-                false,
-            );
+            fill(&mut row);
+            let clear = (*(*self.slot).tts_ops).clear.expect("every slot can be cleared");
+            raw::guarded(|| {
+                raw::ExecStoreVirtualTuple(self.slot);
+                raw::simple_table_tuple_insert(self.table.relation(), self.slot);
+                raw::ExecInsertIndexTuples(
+                    self.result,
+                    self.slot,
+                    self.estate,
+                    false,
+                    false,
+                    ptr::null_mut(),
+                    ptr::null_mut(),
+                    #[cfg(not(feature = "pg15"))]
+                    false,
+                );
+                clear(self.slot);
+                raw::MemoryContextReset(self.context);
+            });
             pg_sys::MemoryContextSwitchTo(caller);
-            filled
         }
     }
 
     pub fn close(self) {
         // SAFETY: made in new(), in the reverse order.
         unsafe {
-            pg_sys::ExecDropSingleTupleTableSlot(self.slot);
-            pg_sys::ExecCloseIndices(self.result);
-            pg_sys::FreeExecutorState(self.estate);
+            raw::guarded(|| {
+                raw::ExecDropSingleTupleTableSlot(self.slot);
+                raw::ExecCloseIndices(self.result);
+                raw::FreeExecutorState(self.estate);
+            });
         }
         self.table.close();
     }

@@ -1,6 +1,7 @@
 //! jsonb, read and made in place: as text it would take longer, and hold numbers that other libraries
 //! cannot read.
 
+use crate::raw;
 use pg_sys::JsonbIteratorToken::{
     WJB_BEGIN_ARRAY, WJB_BEGIN_OBJECT, WJB_ELEM, WJB_END_OBJECT, WJB_KEY, WJB_VALUE,
 };
@@ -8,6 +9,7 @@ use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::datum::Datum;
 use pgrx::nullable::Nullable;
 use pgrx::{FromDatum, impl_sql_translatable, pg_sys};
+use std::ptr;
 
 /// A jsonb argument or result.
 pub struct Jsonb(*mut pg_sys::Jsonb);
@@ -125,20 +127,23 @@ unsafe fn text<'a>(value: &pg_sys::JsonbValue) -> &'a str {
 
 /// An object of texts and nulls, in the memory context at hand.
 pub fn object<'a>(fields: impl Iterator<Item = (&'static str, Option<&'a str>)>) -> pg_sys::Datum {
-    let mut state = std::ptr::null_mut();
-    let mut push = |token, value: *mut pg_sys::JsonbValue| {
-        // SAFETY: keys and values come in turn, between begin and end; the strings they point to outlive
-        // the object, which JsonbValueToJsonb copies.
-        unsafe { pg_sys::pushJsonbValue(&mut state, token, value) }
-    };
-    push(WJB_BEGIN_OBJECT, std::ptr::null_mut());
-    for (key, value) in fields {
-        push(WJB_KEY, &mut string(key));
-        push(WJB_VALUE, &mut value.map_or_else(null, string));
+    let mut pairs: Vec<_> =
+        fields.map(|(key, value)| (string(key), value.map_or_else(null, string))).collect();
+    let mut state = ptr::null_mut();
+    // SAFETY: keys and values come in turn, between begin and end, which gives the whole; the strings they
+    // point to outlive the object, which JsonbValueToJsonb copies.
+    unsafe {
+        raw::guarded(|| {
+            raw::pushJsonbValue(&mut state, WJB_BEGIN_OBJECT, ptr::null_mut());
+            for (key, value) in &mut pairs {
+                raw::pushJsonbValue(&mut state, WJB_KEY, key);
+                raw::pushJsonbValue(&mut state, WJB_VALUE, value);
+            }
+            let object = raw::pushJsonbValue(&mut state, WJB_END_OBJECT, ptr::null_mut());
+            raw::JsonbValueToJsonb(object)
+        })
+        .into()
     }
-    let object = push(WJB_END_OBJECT, std::ptr::null_mut());
-    // SAFETY: the end of the outermost object gives the whole.
-    unsafe { pg_sys::JsonbValueToJsonb(object).into() }
 }
 
 fn null() -> pg_sys::JsonbValue {

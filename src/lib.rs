@@ -20,6 +20,7 @@ mod privacy;
 mod profile;
 mod queries;
 mod random;
+mod raw;
 mod rows;
 pub mod rules;
 mod settings;

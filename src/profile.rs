@@ -2,6 +2,7 @@
 
 use crate::customer::{CustomerRow, describes_customers};
 use crate::errors::{OrRefuse, Refusal};
+use crate::raw;
 use crate::statement::Row;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
@@ -23,7 +24,8 @@ impl_sql_translatable!(Profile, "profile");
 impl Profile {
     /// From a row of [`profile_columns`], copied into `context`.
     pub fn from_row(row: &Row, context: pg_sys::MemoryContext) -> Self {
-        let r#type = type_desc().oid();
+        // SAFETY: a plain read of what was just looked up.
+        let r#type = unsafe { (*type_desc()).tdtypeid };
         // SAFETY: the descriptor lives as long as the row.
         if !describes_customers(&unsafe { PgTupleDesc::from_pg_unchecked(row.tuple_desc()) }) {
             Refusal::OtherColumn.raise();
@@ -48,9 +50,8 @@ impl From<&CustomerRow> for Profile {
         let mut values = row.values().map(|value| value.unwrap_or(pg_sys::Datum::null()));
         // SAFETY: the values are of the types that the descriptor says; heap_form_tuple copies them.
         unsafe {
-            let desc = type_desc();
             let tuple =
-                pg_sys::heap_form_tuple(desc.as_ptr(), values.as_mut_ptr(), nulls.as_mut_ptr());
+                pg_sys::heap_form_tuple(type_desc(), values.as_mut_ptr(), nulls.as_mut_ptr());
             Self((*tuple).t_data.into())
         }
     }
@@ -63,23 +64,28 @@ unsafe impl BoxRet for Profile {
     }
 }
 
-/// Refuses a type that was altered. Asked each time, for DROP and CREATE EXTENSION give the type another
-/// OID; all answers are cached by PostgreSQL.
-fn type_desc() -> PgTupleDesc<'static> {
-    // SAFETY: a look-up in the type catalogue by name and schema, which is what this cache is keyed by.
-    let oid = unsafe {
-        let schema = pg_sys::get_namespace_oid(c"customers".as_ptr(), false);
-        pg_sys::GetSysCacheOid(
-            pg_sys::SysCacheIdentifier::TYPENAMENSP as _,
-            pg_sys::Anum_pg_type_oid as _,
-            c"profile".as_ptr().into(),
-            schema.into(),
-            pg_sys::Datum::null(),
-            pg_sys::Datum::null(),
-        )
-    };
-    PgTupleDesc::for_composite_type_by_oid(oid)
-        .filter(describes_customers)
-        .ok_or(Refusal::OtherType)
-        .or_refuse()
+/// PostgreSQL's own, to be used at once. Refuses a type that was altered. Asked each time, for DROP and CREATE
+/// EXTENSION give the type another OID; all answers are cached by PostgreSQL.
+fn type_desc() -> pg_sys::TupleDesc {
+    // SAFETY: a look-up in the type catalogue by name and schema, which is what this cache is keyed by; the
+    // entry for a type that exists, whose description is null where it is no row.
+    unsafe {
+        let desc = raw::guarded(|| {
+            let schema = raw::get_namespace_oid(c"customers".as_ptr(), false);
+            let oid = raw::GetSysCacheOid(
+                pg_sys::SysCacheIdentifier::TYPENAMENSP as _,
+                pg_sys::Anum_pg_type_oid as _,
+                c"profile".as_ptr().into(),
+                schema.into(),
+                pg_sys::Datum::null(),
+                pg_sys::Datum::null(),
+            );
+            let entry = |oid| raw::lookup_type_cache(oid, pg_sys::TYPECACHE_TUPDESC as _);
+            (oid != pg_sys::InvalidOid).then(|| (*entry(oid)).tupDesc)
+        });
+        desc.filter(|desc| !desc.is_null())
+            .filter(|desc| describes_customers(&PgTupleDesc::from_pg_unchecked(*desc)))
+            .ok_or(Refusal::OtherType)
+            .or_refuse()
+    }
 }

@@ -4,7 +4,7 @@ use crate::errors::Refusal;
 use crate::jsonb::Jsonb;
 use pgrx::pg_sys::BuiltinOid;
 use pgrx::pg_sys::panic::ErrorReportable;
-use pgrx::{FromDatum, IntoDatum, Spi, pg_sys};
+use pgrx::{FromDatum, IntoDatum, PgTupleDesc, Spi, pg_sys};
 use std::ffi::CStr;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -154,9 +154,11 @@ impl Row {
     /// another type than it was made with.
     pub fn get<T: FromDatum + IntoDatum>(&self, ordinal: i32) -> Option<T> {
         let mut is_null = false;
-        // SAFETY: tuple and descriptor belong together; SPI_gettypeid and SPI_getbinval check the ordinal.
+        // SAFETY: tuple and descriptor belong together and outlive this; SPI_getbinval checks the ordinal.
         unsafe {
-            if !T::is_compatible_with(pg_sys::SPI_gettypeid(self.desc, ordinal)) {
+            let desc = PgTupleDesc::from_pg_unchecked(self.desc);
+            let column = desc.get(ordinal as usize - 1);
+            if !column.is_some_and(|column| T::is_compatible_with(column.atttypid)) {
                 Refusal::OtherColumn.raise();
             }
             let datum = pg_sys::SPI_getbinval(self.tuple, self.desc, ordinal, &mut is_null);

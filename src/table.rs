@@ -2,6 +2,7 @@
 //! work: the benchmarks in `benches/` say what that is worth.
 
 use crate::errors::{OrRefuse, Refusal};
+use crate::raw;
 use pgrx::pg_sys::BuiltinOid;
 use pgrx::{PgTupleDesc, pg_sys};
 use std::ffi::CStr;
@@ -14,7 +15,13 @@ impl Table {
     pub fn open(name: &CStr, lock: u32) -> Self {
         // SAFETY: table_open raises where it is no table. The lock is kept to the end of the
         // transaction, like a statement's.
-        Self(unsafe { pg_sys::table_open(relation_oid(name), lock as pg_sys::LOCKMODE) })
+        let table = unsafe {
+            raw::guarded(|| {
+                let oid = look_up(name);
+                (oid != pg_sys::InvalidOid).then(|| raw::table_open(oid, lock as pg_sys::LOCKMODE))
+            })
+        };
+        Self(table.ok_or(Refusal::NotAttached).or_refuse())
     }
 
     pub fn close(self) {
@@ -104,12 +111,19 @@ pub fn relation_oid(name: &CStr) -> pg_sys::Oid {
 
 /// The same; None where there is no such relation or schema.
 pub fn find_relation(name: &CStr) -> Option<pg_sys::Oid> {
-    // SAFETY: look-ups by name; no relation is in a schema that is not there.
-    let oid = unsafe {
-        let schema = pg_sys::get_namespace_oid(c"customers".as_ptr(), true);
-        pg_sys::get_relname_relid(name.as_ptr(), schema)
-    };
+    // SAFETY: look-ups by name.
+    let oid = unsafe { raw::guarded(|| look_up(name)) };
     (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// # Safety
+/// Inside a guard.
+unsafe fn look_up(name: &CStr) -> pg_sys::Oid {
+    // SAFETY: promised by the caller; no relation is in a schema that is not there.
+    unsafe {
+        let schema = raw::get_namespace_oid(c"customers".as_ptr(), true);
+        raw::get_relname_relid(name.as_ptr(), schema)
+    }
 }
 
 /// Does work in the name of a relation's owner.
@@ -129,9 +143,12 @@ fn as_owner_within<T>(bounds: u32, relation: pg_sys::Oid, work: impl FnOnce() ->
     // SAFETY: opened and closed here, with the lock that reading takes; should the work raise, the abort
     // restores user and context.
     unsafe {
-        let open = pg_sys::relation_open(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        let owner = (*(*open).rd_rel).relowner;
-        pg_sys::relation_close(open, pg_sys::NoLock as pg_sys::LOCKMODE);
+        let owner = raw::guarded(|| {
+            let open = raw::relation_open(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+            let owner = (*(*open).rd_rel).relowner;
+            raw::relation_close(open, pg_sys::NoLock as pg_sys::LOCKMODE);
+            owner
+        });
         pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
         pg_sys::SetUserIdAndSecContext(owner, context | bounds as i32);
         let done = work();

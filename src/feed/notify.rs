@@ -121,9 +121,9 @@ fn payload(event: &Event) -> String {
     format!(
         r#"{{"position":{},"eventId":"{}","type":"{}","customerId":"{}","version":{},"changed":[{}]}}"#,
         event.position,
-        event.event_id,
+        uuid::Uuid::from_bytes(*event.event_id.as_bytes()),
         event.r#type.name(),
-        event.customer_id,
+        uuid::Uuid::from_bytes(*event.customer_id.as_bytes()),
         event.version,
         changed.join(","),
     )

@@ -20,12 +20,9 @@ use std::time::Duration;
 const RESTART: Duration = Duration::from_secs(5);
 /// This often a worker looks of its own accord: COMMIT PREPARED wakes nobody.
 const POLL_MS: i64 = 1000;
-/// After a look the worker rests, so that under load it sends many events at a time: each look holds up
-/// writers that are about to take their lock.
-const REST_MS: i64 = 1;
-/// For so long, when it found so many events.
-const LONG_REST_MS: i64 = 4;
-const MANY: i64 = 10;
+/// After a look the worker rests, a millisecond for every two events that it found, within these bounds: so
+/// that under load it sends many at a time. Each look takes time from writers and from their locks.
+const REST_MS: std::ops::RangeInclusive<i64> = 1..=10;
 /// So many events are sent in one transaction.
 const BATCH: i64 = 10_000;
 
@@ -70,7 +67,7 @@ pub extern "C-unwind" fn customer_db_worker(slot: pg_sys::Datum) {
             Look::Sent { sequence, position, count } => {
                 slot.set_sent(sequence, position);
                 slot.open();
-                sleep(if count < MANY { REST_MS } else { LONG_REST_MS }, 0);
+                sleep((count / 2).clamp(*REST_MS.start(), *REST_MS.end()), 0);
             }
             Look::NoFeed => slot.close(),
             Look::StepAside => {

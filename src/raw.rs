@@ -1,0 +1,68 @@
+//! PostgreSQL's functions as they are. Around each call of its own, pgrx saves and restores the state that
+//! errors are raised with, some 110 instructions; a registration makes calls by the dozen, which was a tenth
+//! of its work. Those that follow each other share one [`guarded`] instead.
+//!
+//! Inside it nothing may panic or have a destructor: an error jumps out of it over whatever is there.
+
+use pgrx::pg_sys::*;
+use std::ffi::{c_char, c_int, c_void};
+
+/// Turns PostgreSQL's errors into Rust's panics.
+pub use pgrx::pg_sys::ffi::pg_guard_ffi_boundary as guarded;
+
+unsafe extern "C-unwind" {
+    pub fn palloc0(size: Size) -> *mut c_void;
+    pub fn MemoryContextReset(context: MemoryContext);
+
+    pub fn get_namespace_oid(name: *const c_char, missing_ok: bool) -> Oid;
+    pub fn get_relname_relid(name: *const c_char, namespace: Oid) -> Oid;
+    pub fn GetSysCacheOid(
+        cache: c_int,
+        column: AttrNumber,
+        key1: Datum,
+        key2: Datum,
+        key3: Datum,
+        key4: Datum,
+    ) -> Oid;
+    pub fn lookup_type_cache(r#type: Oid, flags: c_int) -> *mut TypeCacheEntry;
+    pub fn relation_open(relation: Oid, lock: LOCKMODE) -> Relation;
+    pub fn relation_close(relation: Relation, lock: LOCKMODE);
+    pub fn table_open(relation: Oid, lock: LOCKMODE) -> Relation;
+
+    pub fn CreateExecutorState() -> *mut EState;
+    pub fn MakePerTupleExprContext(estate: *mut EState) -> *mut ExprContext;
+    pub fn FreeExecutorState(estate: *mut EState);
+    pub fn InitResultRelInfo(
+        result: *mut ResultRelInfo,
+        relation: Relation,
+        index: Index,
+        root: *mut ResultRelInfo,
+        instrument: c_int,
+    );
+    pub fn ExecOpenIndices(result: *mut ResultRelInfo, speculative: bool);
+    pub fn ExecCloseIndices(result: *mut ResultRelInfo);
+    pub fn MakeSingleTupleTableSlot(
+        desc: TupleDesc,
+        ops: *const TupleTableSlotOps,
+    ) -> *mut TupleTableSlot;
+    pub fn ExecStoreVirtualTuple(slot: *mut TupleTableSlot) -> *mut TupleTableSlot;
+    pub fn ExecDropSingleTupleTableSlot(slot: *mut TupleTableSlot);
+    pub fn simple_table_tuple_insert(relation: Relation, slot: *mut TupleTableSlot);
+    pub fn ExecInsertIndexTuples(
+        result: *mut ResultRelInfo,
+        slot: *mut TupleTableSlot,
+        estate: *mut EState,
+        update: bool,
+        no_duplicate_error: bool,
+        conflict: *mut bool,
+        arbiters: *mut List,
+        #[cfg(not(feature = "pg15"))] only_summarizing: bool,
+    ) -> *mut List;
+
+    pub fn pushJsonbValue(
+        state: *mut *mut JsonbParseState,
+        token: JsonbIteratorToken::Type,
+        value: *mut JsonbValue,
+    ) -> *mut JsonbValue;
+    pub fn JsonbValueToJsonb(value: *mut JsonbValue) -> *mut Jsonb;
+}
