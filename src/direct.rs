@@ -5,17 +5,16 @@ use crate::customer::{COLUMNS, Column, CustomerRow};
 use crate::errors::{Refusal, without_values};
 use crate::feed::record::record_registration;
 use crate::guard;
-use crate::inserter::{AsMade, Inserter, TriggerAsMade};
+use crate::inserter::{AsMade, Inserter, TriggerAsMade, may_insert};
 use crate::profile::Profile;
+use crate::raw;
 use crate::rules::status::Status;
 use crate::statement::Statement;
-use crate::table::Table;
+use crate::table::{Memo, Table};
 use crate::witness;
 use pgrx::pg_sys;
-use pgrx::pg_sys::BuiltinOid::TEXTOID;
+use pgrx::pg_sys::BuiltinOid::OIDOID;
 use pgrx::{IntoDatum, Uuid};
-use std::cell::RefCell;
-use std::ffi::{CStr, CString};
 
 const AS_MADE: AsMade =
     AsMade { columns: COLUMNS.len(), optional: &[Column::Name as usize], checks: 1 };
@@ -28,19 +27,17 @@ pub fn register(
     name: Option<&str>,
 ) -> Option<Result<Profile, Refusal>> {
     let customers = Table::open(c"customers", pg_sys::RowExclusiveLock);
-    if !(AS_MADE.holds_for(&customers, &triggers())
-        && may_insert(&customers)
-        && checks_status(&customers))
-    {
+    let numbers = numbers(&customers).filter(|_| may_insert() && is_granted_to_us(&customers));
+    let Some(numbers) = numbers else {
         customers.close();
         return None;
-    }
+    };
     let mut row = CustomerRow::new([
         customer_id.into_datum(),
         email.into_datum(),
         name.into_datum(),
         Status::Active.as_str().into_datum(),
-        guard::now().into_datum(),
+        raw::GetCurrentTransactionStartTimestamp().into_datum(),
         // The guard's books.
         None,
         None,
@@ -48,8 +45,22 @@ pub fn register(
     if let Err(why) = guard::admit(&mut row) {
         return Some(Err(why));
     }
-    without_values(|| insert(customers, &row));
+    without_values(|| insert(customers, numbers, &row));
     Some(Ok(Profile::from(&row)))
+}
+
+/// The numbers of the table's columns; None where it has more to it than it was made with.
+fn numbers(customers: &Table) -> Option<[i32; COLUMNS.len()]> {
+    type Key = (pg_sys::Oid, [TriggerAsMade; 2]);
+    thread_local! {
+        static NUMBERS: Memo<Key, Option<[i32; COLUMNS.len()]>> = const { Memo::new() };
+    }
+    let triggers = triggers();
+    let find_out = || {
+        let is_as_made = AS_MADE.holds_for(customers, &triggers) && checks_status(customers);
+        is_as_made.then(|| customers.columns(COLUMNS.map(|column| column.spec())))
+    };
+    NUMBERS.with(|numbers| numbers.get((customers.oid(), triggers), find_out))
 }
 
 /// Those whose work is done here. A session knows them once they have fired in it, so its first registration
@@ -65,12 +76,11 @@ fn triggers() -> [TriggerAsMade; 2] {
     ]
 }
 
-fn insert(customers: Table, row: &CustomerRow) {
-    let numbers = customers.columns(COLUMNS.map(|column| column.spec()));
+fn insert(customers: Table, numbers: [i32; COLUMNS.len()], row: &CustomerRow) {
     let mut inserter = Inserter::new(customers);
     inserter.insert(|slot| {
-        for (number, value) in numbers.iter().zip(row.values()) {
-            slot.set(*number, value);
+        for (number, value) in numbers.into_iter().zip(row.values()) {
+            slot.set(number, value);
         }
     });
     record_registration(row);
@@ -79,40 +89,23 @@ fn insert(customers: Table, row: &CustomerRow) {
     unsafe { pg_sys::CommandCounterIncrement() }
 }
 
-fn may_insert(customers: &Table) -> bool {
-    // SAFETY: the table is open.
-    unsafe {
-        let oid = (*customers.relation()).rd_id;
-        let answer = pg_sys::pg_class_aclcheck(oid, pg_sys::GetUserId(), pg_sys::ACL_INSERT.into());
-        answer == pg_sys::AclResult::ACLCHECK_OK
-    }
+fn is_granted_to_us(customers: &Table) -> bool {
+    // SAFETY: a look-up of an open table.
+    let answer = unsafe {
+        pg_sys::pg_class_aclcheck(customers.oid(), raw::GetUserId(), pg_sys::ACL_INSERT.into())
+    };
+    answer == pg_sys::AclResult::ACLCHECK_OK
 }
 
 /// Whether the table's one CHECK is that of the status, which the guard has seen to. PostgreSQL parses its
-/// text anew for every statement, which would be a quarter of all the work; a text that has been looked at
-/// once is known.
+/// text anew for every statement, which would be a quarter of all the work.
 fn checks_status(customers: &Table) -> bool {
-    thread_local! {
-        static KNOWN: RefCell<Option<(CString, bool)>> = const { RefCell::new(None) };
-    }
-    // SAFETY: the table is open and has one CHECK; its text ends in NUL.
-    let text = unsafe {
-        let constraints = &*(*(*customers.relation()).rd_att).constr;
-        CStr::from_ptr((*constraints.check).ccbin)
-    };
-    KNOWN.with_borrow_mut(|known| match known {
-        Some((seen, is_ours)) if seen.as_c_str() == text => *is_ours,
-        _ => known.insert((text.to_owned(), is_our_check(text))).1,
-    })
-}
-
-fn is_our_check(text: &CStr) -> bool {
     static IS_OURS: Statement = Statement::new(
         c"SELECT pg_get_constraintdef(oid)
                  = 'CHECK ((status = ANY (ARRAY[''ACTIVE''::text, ''SUSPENDED''::text, ''CLOSED''::text])))'
             FROM pg_constraint
-           WHERE conrelid = 'customers.customers'::regclass AND contype = 'c' AND conbin::text = $1",
-        &[TEXTOID],
+           WHERE conrelid = $1 AND contype = 'c'",
+        &[OIDOID],
     );
-    IS_OURS.read_value(&[text.to_str().ok().into_datum()]) == Some(true)
+    IS_OURS.read_value(&[customers.oid().into_datum()]) == Some(true)
 }

@@ -4,6 +4,7 @@
 use crate::customer::{Column, CustomerRow};
 use crate::errors::{OrRefuse, Refusal};
 use crate::exemption::{self, Work};
+use crate::raw::{self, GetCurrentTransactionStartTimestamp as now};
 use crate::rules::status::Status;
 use crate::rules::{email, name};
 use crate::trigger::{Fired, Firing, Operation, Trigger};
@@ -97,18 +98,11 @@ fn status(row: &CustomerRow) -> Result<Status, Refusal> {
     Ok(Status::parse(row.text(Column::Status).ok_or(Refusal::Missing("status"))?)?)
 }
 
-/// now(): microseconds since 2000.
-pub fn now() -> i64 {
-    // SAFETY: a plain read.
-    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
-}
-
 /// Whether a customer can have registered then: a moment in microseconds since 2000.
 pub fn has_passed(moment: i64) -> bool {
-    // SAFETY: a plain read. An import may take its moments from the clock, which runs on after now().
-    let clock = || unsafe { pg_sys::GetCurrentTimestamp() };
     let minus_infinity = i64::MIN;
-    moment != minus_infinity && (moment <= now() || moment <= clock())
+    // An import may take its moments from the clock, which runs on after now().
+    moment != minus_infinity && (moment <= now() || moment <= raw::GetCurrentTimestamp())
 }
 
 #[pg_extern(sql = false)]

@@ -16,6 +16,7 @@ pub struct AsMade {
 }
 
 /// A trigger that fires on INSERT.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TriggerAsMade {
     pub function: pg_sys::Oid,
     /// TRIGGER_TYPE_… of pg_trigger.h.
@@ -23,7 +24,7 @@ pub struct TriggerAsMade {
 }
 
 impl AsMade {
-    /// Whether the table is still so and has just these triggers, and the transaction may write.
+    /// Whether the table is still so and has just these triggers.
     pub fn holds_for(&self, table: &Table, wanted: &[TriggerAsMade]) -> bool {
         // SAFETY: the table is open; triggers and constraints are as many as their counts say.
         unsafe {
@@ -59,10 +60,17 @@ impl AsMade {
                                 && trigger.tgtype as u32 == wanted.r#type
                         })
                 })
-                && pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_ORIGIN as i32
-                && !pg_sys::XactReadOnly
-                && !pg_sys::IsInParallelMode()
         }
+    }
+}
+
+/// Whether triggers fire in this session, and the transaction may write.
+pub fn may_insert() -> bool {
+    // SAFETY: plain reads.
+    unsafe {
+        pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_ORIGIN as i32
+            && !pg_sys::XactReadOnly
+            && !raw::IsInParallelMode()
     }
 }
 
@@ -87,13 +95,13 @@ impl Inserter {
                 let estate = raw::CreateExecutorState();
                 let result: *mut pg_sys::ResultRelInfo =
                     raw::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
-                raw::InitResultRelInfo(result, relation, 0, ptr::null_mut(), 0);
+                (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
+                (*result).ri_RelationDesc = relation;
                 raw::ExecOpenIndices(result, false);
                 let slot =
                     raw::MakeSingleTupleTableSlot((*relation).rd_att, &pg_sys::TTSOpsVirtual);
                 (estate, result, slot, raw::MakePerTupleExprContext(estate))
             });
-            (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
             Self { table, estate, result, slot, context: (*econtext).ecxt_per_tuple_memory }
         }
     }

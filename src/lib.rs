@@ -54,6 +54,7 @@ pub extern "C-unwind" fn _PG_init() {
     // A panic is a bug, and reported by its message alone: pgrx's own hook would add a backtrace.
     std::panic::set_hook(Box::new(|_| {}));
     settings::define();
+    table::watch_definitions();
     feed::watermark::watch_transactions();
     feed::worker::register();
 }

@@ -10,6 +10,18 @@ use std::ffi::{c_char, c_int, c_void};
 /// Turns PostgreSQL's errors into Rust's panics.
 pub use pgrx::pg_sys::ffi::pg_guard_ffi_boundary as guarded;
 
+// These raise no errors, so they need no guard.
+unsafe extern "C-unwind" {
+    pub safe fn GetUserId() -> Oid;
+    pub safe fn GetSessionUserId() -> Oid;
+    pub fn GetUserIdAndSecContext(user: *mut Oid, context: *mut c_int);
+    pub fn SetUserIdAndSecContext(user: Oid, context: c_int);
+    pub safe fn IsInParallelMode() -> bool;
+    /// now(): microseconds since 2000.
+    pub safe fn GetCurrentTransactionStartTimestamp() -> TimestampTz;
+    pub safe fn GetCurrentTimestamp() -> TimestampTz;
+}
+
 unsafe extern "C-unwind" {
     pub fn palloc0(size: Size) -> *mut c_void;
     pub fn MemoryContextReset(context: MemoryContext);
@@ -29,16 +41,13 @@ unsafe extern "C-unwind" {
     pub fn relation_close(relation: Relation, lock: LOCKMODE);
     pub fn table_open(relation: Oid, lock: LOCKMODE) -> Relation;
 
+    pub fn ReadBuffer(relation: Relation, block: BlockNumber) -> Buffer;
+    pub fn LockBuffer(buffer: Buffer, mode: c_int);
+    pub fn UnlockReleaseBuffer(buffer: Buffer);
+
     pub fn CreateExecutorState() -> *mut EState;
     pub fn MakePerTupleExprContext(estate: *mut EState) -> *mut ExprContext;
     pub fn FreeExecutorState(estate: *mut EState);
-    pub fn InitResultRelInfo(
-        result: *mut ResultRelInfo,
-        relation: Relation,
-        index: Index,
-        root: *mut ResultRelInfo,
-        instrument: c_int,
-    );
     pub fn ExecOpenIndices(result: *mut ResultRelInfo, speculative: bool);
     pub fn ExecCloseIndices(result: *mut ResultRelInfo);
     pub fn MakeSingleTupleTableSlot(

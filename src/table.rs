@@ -4,7 +4,8 @@
 use crate::errors::{OrRefuse, Refusal};
 use crate::raw;
 use pgrx::pg_sys::BuiltinOid;
-use pgrx::{PgTupleDesc, pg_sys};
+use pgrx::{PgTupleDesc, pg_guard, pg_sys};
+use std::cell::Cell;
 use std::ffi::CStr;
 
 /// A table of the schema `customers`, open. Closed by hand and not by Drop: after an error PostgreSQL
@@ -31,6 +32,11 @@ impl Table {
 
     pub fn relation(&self) -> pg_sys::Relation {
         self.0
+    }
+
+    pub fn oid(&self) -> pg_sys::Oid {
+        // SAFETY: the table is open.
+        unsafe { (*self.0).rd_id }
     }
 
     /// The numbers of columns, which as a rule are the table's first, in this order.
@@ -103,6 +109,44 @@ pub fn has_types(desc: &PgTupleDesc, types: impl ExactSizeIterator<Item = Builti
         })
 }
 
+/// What was found out about a table, until its definition may have changed.
+pub struct Memo<K, V>(Cell<Option<(u64, K, V)>>);
+
+thread_local! {
+    /// How many times PostgreSQL has said that the definition of a relation may have changed.
+    static CHANGES: Cell<u64> = const { Cell::new(0) };
+}
+
+impl<K: Copy + PartialEq, V: Copy> Memo<K, V> {
+    pub const fn new() -> Self {
+        Self(Cell::new(None))
+    }
+
+    /// What is known for `key`, or what `find_out` says. The table is open, so what others have committed
+    /// has been heard of.
+    pub fn get(&self, key: K, find_out: impl FnOnce() -> V) -> V {
+        let changes = CHANGES.get();
+        match self.0.get() {
+            Some((at, of, known)) if at == changes && of == key => known,
+            _ => {
+                let found = find_out();
+                self.0.set(Some((changes, key, found)));
+                found
+            }
+        }
+    }
+}
+
+/// Has PostgreSQL say when the definition of a relation may have changed.
+pub fn watch_definitions() {
+    #[pg_guard]
+    unsafe extern "C-unwind" fn count(_argument: pg_sys::Datum, _relation: pg_sys::Oid) {
+        CHANGES.set(CHANGES.get() + 1);
+    }
+    // SAFETY: the callback lives as long as the library, which is never unloaded.
+    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(count), pg_sys::Datum::null()) }
+}
+
 /// The OID of a relation in the schema `customers`, by name: after DROP and CREATE it has another, and
 /// PostgreSQL caches the answer. Refuses where there is none.
 pub fn relation_oid(name: &CStr) -> pg_sys::Oid {
@@ -149,10 +193,10 @@ fn as_owner_within<T>(bounds: u32, relation: pg_sys::Oid, work: impl FnOnce() ->
             raw::relation_close(open, pg_sys::NoLock as pg_sys::LOCKMODE);
             owner
         });
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        pg_sys::SetUserIdAndSecContext(owner, context | bounds as i32);
+        raw::GetUserIdAndSecContext(&mut user, &mut context);
+        raw::SetUserIdAndSecContext(owner, context | bounds as i32);
         let done = work();
-        pg_sys::SetUserIdAndSecContext(user, context);
+        raw::SetUserIdAndSecContext(user, context);
         done
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::customer::{Column, CustomerRow};
 use crate::jsonb;
+use crate::raw;
 use pgrx::{Uuid, pg_sys};
 use std::ffi::CStr;
 
@@ -91,7 +92,7 @@ impl Changed {
 /// The login role of the session.
 pub fn session_user() -> &'static CStr {
     // SAFETY: the name is palloc'ed in the context at hand, and used before that goes.
-    unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), false)) }
+    unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(raw::GetSessionUserId(), false)) }
 }
 
 #[cfg(any(test, feature = "pg_test"))]

@@ -1,9 +1,9 @@
 //! Writing to customers.events.
 
 use crate::errors::Refusal;
-use crate::inserter::{AsMade, Inserter};
+use crate::inserter::{AsMade, Inserter, may_insert};
 use crate::statement::{Param, Statement, connected};
-use crate::table::{ColumnSpec, Table, as_owner, relation_oid};
+use crate::table::{ColumnSpec, Memo, Table, as_owner, relation_oid};
 use pgrx::pg_sys;
 use pgrx::pg_sys::BuiltinOid::{
     self, BOOLOID, INT8OID, JSONBOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
@@ -47,13 +47,19 @@ pub enum Journal {
 
 impl Journal {
     pub fn open() -> Self {
-        let events = Table::open(c"events", pg_sys::RowExclusiveLock);
-        if !AS_MADE.holds_for(&events, &[]) {
-            events.close();
-            return Self::BySql;
+        thread_local! {
+            static NUMBERS: Memo<pg_sys::Oid, Option<[i32; COLUMNS.len()]>> =
+                const { Memo::new() };
         }
-        let numbers = events.columns(COLUMNS);
-        Self::Direct(Inserter::new(events), numbers)
+        let events = Table::open(c"events", pg_sys::RowExclusiveLock);
+        let find_out = || AS_MADE.holds_for(&events, &[]).then(|| events.columns(COLUMNS));
+        match NUMBERS.with(|numbers| numbers.get(events.oid(), find_out)) {
+            Some(numbers) if may_insert() => Self::Direct(Inserter::new(events), numbers),
+            _ => {
+                events.close();
+                Self::BySql
+            }
+        }
     }
 
     /// Enters an event: the values of COLUMNS, made in memory that is freed with the next.

@@ -6,6 +6,7 @@ use crate::settings::{NOTIFY, NOTIFY_LIMIT, Notify};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::CString;
+use std::fmt::Write;
 
 /// What the transaction at hand has announced, by subtransaction: a savepoint that is rolled back takes
 /// its notifications along.
@@ -117,14 +118,23 @@ pub fn send(event: &Event, announcement: Announcement) {
 }
 
 fn payload(event: &Event) -> String {
-    let changed: Vec<String> = event.changed.fields().map(|field| format!("\"{field}\"")).collect();
-    format!(
-        r#"{{"position":{},"eventId":"{}","type":"{}","customerId":"{}","version":{},"changed":[{}]}}"#,
+    let hyphenated = |uuid: &pgrx::Uuid| uuid::Uuid::from_bytes(*uuid.as_bytes());
+    let mut payload = String::with_capacity(256);
+    let written = write!(
+        payload,
+        r#"{{"position":{},"eventId":"{}","type":"{}","customerId":"{}","version":{},"changed":["#,
         event.position,
-        uuid::Uuid::from_bytes(*event.event_id.as_bytes()),
+        hyphenated(&event.event_id),
         event.r#type.name(),
-        uuid::Uuid::from_bytes(*event.customer_id.as_bytes()),
+        hyphenated(&event.customer_id),
         event.version,
-        changed.join(","),
-    )
+    );
+    written.expect("a String takes what is written");
+    for (i, field) in event.changed.fields().enumerate() {
+        payload.push_str(if i == 0 { "\"" } else { ",\"" });
+        payload.push_str(field);
+        payload.push('"');
+    }
+    payload.push_str("]}");
+    payload
 }

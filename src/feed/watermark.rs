@@ -8,9 +8,11 @@
 //! is gone is visible in the snapshot.
 
 use super::wake;
-use crate::table::as_owner;
+use crate::errors::{OrRefuse, Refusal};
+use crate::raw;
 use pgrx::prelude::*;
 use std::cell::Cell;
+use std::ffi::c_char;
 
 /// Sets our locks apart from other extensions' among the user locks, which no SQL function can take.
 const LOCK_CLASS: u16 = 0xC057;
@@ -131,12 +133,28 @@ fn key_of(tag: &pg_sys::LOCKTAG) -> i64 {
     i64::from(tag.locktag_field2 & 0xFFFF) << 32 | i64::from(tag.locktag_field3)
 }
 
-/// The last position drawn, by any transaction; 0 before the first. Asked as the sequence's owner, for
-/// who may write customers need not be allowed to look into the feed.
+/// The last position drawn, by any transaction; 0 before the first. Read where nextval() reads it, whoever
+/// asks: who may write customers need not be allowed to look into the feed.
 pub fn last_position(sequence: pg_sys::Oid) -> i64 {
-    // SAFETY: the function takes a relation's OID and raises where that is no sequence.
-    as_owner(sequence, || unsafe {
-        pgrx::direct_function_call(pg_sys::pg_sequence_last_value, &[Some(sequence.into())])
-    })
-    .unwrap_or(0)
+    // SAFETY: the one row on the one page of a sequence, read under the lock that keeps it from changing.
+    let state = unsafe {
+        raw::guarded(|| {
+            let open = raw::relation_open(sequence, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+            if (*(*open).rd_rel).relkind != pg_sys::RELKIND_SEQUENCE as c_char {
+                return None;
+            }
+            let buffer = raw::ReadBuffer(open, 0);
+            raw::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let page = pg_sys::BufferGetPage(buffer);
+            let item = (*page.cast::<pg_sys::PageHeaderData>()).pd_linp.as_ptr();
+            let row = page.add((*item).lp_off() as usize);
+            let header = (*row.cast::<pg_sys::HeapTupleHeaderData>()).t_hoff;
+            let state = row.add(header.into()).cast::<pg_sys::FormData_pg_sequence_data>().read();
+            raw::UnlockReleaseBuffer(buffer);
+            raw::relation_close(open, pg_sys::NoLock as pg_sys::LOCKMODE);
+            Some(state)
+        })
+    };
+    let state = state.ok_or(Refusal::NotAttached).or_refuse();
+    if state.is_called { state.last_value } else { 0 }
 }

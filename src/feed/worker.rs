@@ -11,7 +11,8 @@ use crate::settings;
 use crate::statement::{Row, Statement, connected};
 use crate::table::{as_restricted_owner, find_relation};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder};
-use pgrx::pg_sys::BuiltinOid::INT8OID;
+use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, TEXTOID, UUIDOID};
+use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, Uuid};
 use std::time::Duration;
@@ -120,8 +121,9 @@ fn send_batch(slot: &Slot) -> Look {
     as_restricted_owner(events, || {
         connected(|_| {
             ANNOUNCED.run(&params, |row| {
-                (count, last) = (count + 1, column(row, 1));
-                if let Some((event, announcement)) = event(row) {
+                let (position, announced) = announced(row);
+                (count, last) = (count + 1, position);
+                if let Some((event, announcement)) = announced {
                     notify::send(&event, announcement);
                 }
             });
@@ -138,21 +140,38 @@ fn send_batch(slot: &Slot) -> Look {
     Look::Sent { sequence, position, count }
 }
 
-/// None where the owner has put something into the feed that is no event of ours.
-fn event(row: &Row) -> Option<(Event, Announcement)> {
-    let event = Event {
-        position: column(row, 1),
-        event_id: column::<Uuid>(row, 2),
-        r#type: Type::parse(column(row, 3))?,
-        customer_id: column::<Uuid>(row, 4),
-        version: column(row, 5),
-        changed: Changed { email: column(row, 7), name: column(row, 8), status: column(row, 9) },
+/// An event's position and how to tell it; None where the owner has put something into the feed that is no
+/// event of ours.
+fn announced(row: &Row) -> (i64, Option<(Event, Announcement)>) {
+    let [position, event_id, r#type, customer_id, version, by_itself, email, name, status] = row
+        .values([INT8OID, UUIDOID, TEXTOID, UUIDOID, INT8OID, BOOLOID, BOOLOID, BOOLOID, BOOLOID])
+        .map(|value| value.expect("what is selected is never NULL"));
+    let is_true = |value: Datum| value.value() != 0;
+    let position = position.value() as i64;
+    let event = || {
+        // SAFETY: the values are of these types.
+        let (event_id, r#type, customer_id) = unsafe {
+            (
+                Uuid::from_datum(event_id, false)?,
+                <&str>::from_datum(r#type, false)?,
+                Uuid::from_datum(customer_id, false)?,
+            )
+        };
+        Some(Event {
+            position,
+            event_id,
+            r#type: Type::parse(r#type)?,
+            customer_id,
+            version: version.value() as i64,
+            changed: Changed {
+                email: is_true(email),
+                name: is_true(name),
+                status: is_true(status),
+            },
+        })
     };
-    Some((event, if column(row, 6) { Announcement::Event } else { Announcement::Rest }))
-}
-
-fn column<T: FromDatum + IntoDatum>(row: &Row, ordinal: i32) -> T {
-    row.get(ordinal).expect("what is selected is never NULL")
+    let how = if is_true(by_itself) { Announcement::Event } else { Announcement::Rest };
+    (position, event().map(|event| (event, how)))
 }
 
 /// Whether a command waits for the sessions of this database to leave, as DROP DATABASE does: it holds a

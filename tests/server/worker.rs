@@ -80,11 +80,12 @@ fn await_served(client: &mut Client) {
     eventually("a worker is at work", || is_served(client));
 }
 
-/// The worker's process.
+/// The process of a database's worker.
+const WORKER: &str = "SELECT max(pid) FROM pg_stat_activity
+                       WHERE datname = $1 AND backend_type = 'customer_db notifications'";
+
 fn worker(database: &Database) -> Option<i32> {
-    let query = "SELECT max(pid) FROM pg_stat_activity
-                  WHERE datname = $1 AND backend_type = 'customer_db notifications'";
-    one(&mut database.server.connect("postgres"), query, &[&database.name])
+    one(&mut database.server.connect("postgres"), WORKER, &[&database.name])
 }
 
 /// Waits until so many notifications have come, and gives them.
@@ -605,7 +606,8 @@ fn a_crash_loses_neither_the_worker_nor_what_commits_after_it() {
     unsafe { libc::kill(killed, libc::SIGKILL) };
     eventually("the server is back", || {
         server.connect_as("served", "postgres").is_ok_and(|mut client| {
-            client.query_one("SELECT 1", &[]).is_ok() && worker(&database) != Some(killed)
+            let worker = client.query_one(WORKER, &[&database.name]);
+            worker.is_ok_and(|row| row.get::<_, Option<i32>>(0) != Some(killed))
         })
     });
     let (mut listener, mut client) = (database.listen(), database.connect());
