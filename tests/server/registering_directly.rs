@@ -69,6 +69,48 @@ fn a_session_notices_a_check_that_changes() {
 }
 
 #[test]
+fn a_session_notices_what_another_adds_and_takes_away() {
+    let database = database();
+    let (mut living, mut owner) = (database.connect(), database.connect());
+    owner
+        .batch_execute(
+            "CREATE TABLE public.nobody (email text COLLATE \"C\" PRIMARY KEY);
+             CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN RAISE SQLSTATE ''AB123''; END'",
+        )
+        .unwrap();
+    let trigger = |when, table, each| {
+        let add = format!(
+            "CREATE TRIGGER refuse {when} INSERT ON customers.{table} FOR EACH {each} EXECUTE FUNCTION refuse()"
+        );
+        (add, format!("DROP TRIGGER refuse ON customers.{table}"), "AB123")
+    };
+    let constraint = |check, sqlstate| {
+        let alter = "ALTER TABLE customers.customers";
+        let add = format!("{alter} ADD CONSTRAINT refuse {check} NOT VALID");
+        (add, format!("{alter} DROP CONSTRAINT refuse"), sqlstate)
+    };
+    for (add, take_away, sqlstate) in [
+        trigger("BEFORE", "customers", "ROW"),
+        trigger("AFTER", "customers", "ROW"),
+        trigger("BEFORE", "customers", "STATEMENT"),
+        trigger("AFTER", "customers", "STATEMENT"),
+        trigger("AFTER", "events", "ROW"),
+        trigger("BEFORE", "events", "STATEMENT"),
+        constraint("CHECK (email LIKE '% %')", "23514"),
+        constraint("FOREIGN KEY (email) REFERENCES public.nobody", "23503"),
+    ] {
+        for _ in 0..2 {
+            register(&mut living);
+        }
+        owner.batch_execute(&add).unwrap();
+        assert_eq!(refused(&mut living, REGISTER).0, sqlstate, "{add}");
+        owner.batch_execute(&take_away).unwrap();
+    }
+    register(&mut living);
+}
+
+#[test]
 fn a_name_that_may_not_be_null_is_missed() {
     let mut client = with_addition("ALTER TABLE customers.customers ALTER name SET NOT NULL");
     assert_eq!(refused(&mut client, REGISTER).0, "23502");
