@@ -1,7 +1,7 @@
 //! A row of customers.customers, as triggers and look-ups see it.
 
 use crate::errors::{OrRefuse, Refusal};
-use crate::table::{ColumnSpec, Table, has_types};
+use crate::table::{ColumnSpec, Name, Table, has_types};
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 use pgrx::{FromDatum, IntoDatum, PgTupleDesc, Uuid, pg_sys, varlena};
 use std::ffi::c_char;
@@ -176,7 +176,7 @@ impl CustomerRow {
 /// it could: not in a table of another kind, or one whose owner has made something else its primary key.
 pub fn find(customer_id: Uuid, found: impl FnOnce(&CustomerRow)) -> bool {
     const UUID_EQ: u32 = 2956;
-    let customers = Table::open(c"customers", pg_sys::AccessShareLock);
+    let customers = Table::open(Name::Customers, pg_sys::AccessShareLock);
     let relation = customers.relation();
     // SAFETY: the key compares the table's own uuid column with a uuid, and is the index's one column. The row
     // is pinned until systable_endscan.

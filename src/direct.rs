@@ -10,7 +10,7 @@ use crate::profile::Profile;
 use crate::raw;
 use crate::rules::status::Status;
 use crate::statement::Statement;
-use crate::table::{Memo, Table};
+use crate::table::{Memo, Name, Table};
 use crate::witness;
 use pgrx::pg_sys;
 use pgrx::pg_sys::BuiltinOid::OIDOID;
@@ -26,7 +26,7 @@ pub fn register(
     email: Option<&str>,
     name: Option<&str>,
 ) -> Option<Result<Profile, Refusal>> {
-    let customers = Table::open(c"customers", pg_sys::RowExclusiveLock);
+    let customers = Table::open(Name::Customers, pg_sys::RowExclusiveLock);
     let numbers = numbers(&customers).filter(|_| may_insert() && is_granted_to_us(&customers));
     let Some(numbers) = numbers else {
         customers.close();

@@ -2,8 +2,8 @@
 
 use crate::customer::{CustomerRow, describes_customers};
 use crate::errors::{OrRefuse, Refusal};
-use crate::raw;
 use crate::statement::Row;
+use crate::table::Memo;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
 use pgrx::{PgTupleDesc, impl_sql_translatable, pg_sys};
@@ -64,28 +64,29 @@ unsafe impl BoxRet for Profile {
     }
 }
 
-/// PostgreSQL's own, to be used at once. Refuses a type that was altered. Asked each time, for DROP and CREATE
-/// EXTENSION give the type another OID; all answers are cached by PostgreSQL.
+/// PostgreSQL's own, to be used at once. Refuses a type that was altered; DROP and CREATE EXTENSION give it
+/// another OID.
 fn type_desc() -> pg_sys::TupleDesc {
+    thread_local! {
+        // The type cache forgets its description when it hears of the changes that this does.
+        static KNOWN: Memo<(), Option<pg_sys::TupleDesc>> = const { Memo::new() };
+    }
     // SAFETY: a look-up in the type catalogue by name and schema, which is what this cache is keyed by; the
     // entry for a type that exists, whose description is null where it is no row.
-    unsafe {
-        let desc = raw::guarded(|| {
-            let schema = raw::get_namespace_oid(c"customers".as_ptr(), false);
-            let oid = raw::GetSysCacheOid(
-                pg_sys::SysCacheIdentifier::TYPENAMENSP as _,
-                pg_sys::Anum_pg_type_oid as _,
-                c"profile".as_ptr().into(),
-                schema.into(),
-                pg_sys::Datum::null(),
-                pg_sys::Datum::null(),
-            );
-            let entry = |oid| raw::lookup_type_cache(oid, pg_sys::TYPECACHE_TUPDESC as _);
-            (oid != pg_sys::InvalidOid).then(|| (*entry(oid)).tupDesc)
-        });
+    let look_up = || unsafe {
+        let schema = pg_sys::get_namespace_oid(c"customers".as_ptr(), false);
+        let oid = pg_sys::GetSysCacheOid(
+            pg_sys::SysCacheIdentifier::TYPENAMENSP as _,
+            pg_sys::Anum_pg_type_oid as _,
+            c"profile".as_ptr().into(),
+            schema.into(),
+            pg_sys::Datum::null(),
+            pg_sys::Datum::null(),
+        );
+        let entry = |oid| pg_sys::lookup_type_cache(oid, pg_sys::TYPECACHE_TUPDESC as _);
+        let desc = (oid != pg_sys::InvalidOid).then(|| (*entry(oid)).tupDesc);
         desc.filter(|desc| !desc.is_null())
             .filter(|desc| describes_customers(&PgTupleDesc::from_pg_unchecked(*desc)))
-            .ok_or(Refusal::OtherType)
-            .or_refuse()
-    }
+    };
+    KNOWN.with(|known| known.get((), look_up)).ok_or(Refusal::OtherType).or_refuse()
 }

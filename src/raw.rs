@@ -5,7 +5,7 @@
 //! Inside it nothing may panic or have a destructor: an error jumps out of it over whatever is there.
 
 use pgrx::pg_sys::*;
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 
 /// Turns PostgreSQL's errors into Rust's panics.
 pub use pgrx::pg_sys::ffi::pg_guard_ffi_boundary as guarded;
@@ -26,20 +26,8 @@ unsafe extern "C-unwind" {
     pub fn palloc0(size: Size) -> *mut c_void;
     pub fn MemoryContextReset(context: MemoryContext);
 
-    pub fn get_namespace_oid(name: *const c_char, missing_ok: bool) -> Oid;
-    pub fn get_relname_relid(name: *const c_char, namespace: Oid) -> Oid;
-    pub fn GetSysCacheOid(
-        cache: c_int,
-        column: AttrNumber,
-        key1: Datum,
-        key2: Datum,
-        key3: Datum,
-        key4: Datum,
-    ) -> Oid;
-    pub fn lookup_type_cache(r#type: Oid, flags: c_int) -> *mut TypeCacheEntry;
     pub fn relation_open(relation: Oid, lock: LOCKMODE) -> Relation;
     pub fn relation_close(relation: Relation, lock: LOCKMODE);
-    pub fn table_open(relation: Oid, lock: LOCKMODE) -> Relation;
 
     pub fn ReadBuffer(relation: Relation, block: BlockNumber) -> Buffer;
     pub fn LockBuffer(buffer: Buffer, mode: c_int);

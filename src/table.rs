@@ -13,16 +13,10 @@ use std::ffi::CStr;
 pub struct Table(pg_sys::Relation);
 
 impl Table {
-    pub fn open(name: &CStr, lock: u32) -> Self {
+    pub fn open(name: Name, lock: u32) -> Self {
         // SAFETY: table_open raises where it is no table. The lock is kept to the end of the
         // transaction, like a statement's.
-        let table = unsafe {
-            raw::guarded(|| {
-                let oid = look_up(name);
-                (oid != pg_sys::InvalidOid).then(|| raw::table_open(oid, lock as pg_sys::LOCKMODE))
-            })
-        };
-        Self(table.ok_or(Refusal::NotAttached).or_refuse())
+        Self(unsafe { pg_sys::table_open(relation_oid(name), lock as pg_sys::LOCKMODE) })
     }
 
     pub fn close(self) {
@@ -109,11 +103,11 @@ pub fn has_types(desc: &PgTupleDesc, types: impl ExactSizeIterator<Item = Builti
         })
 }
 
-/// What was found out about a table, until its definition may have changed.
+/// What was found out about a relation, until its definition may have changed.
 pub struct Memo<K, V>(Cell<Option<(u64, K, V)>>);
 
 thread_local! {
-    /// How many times PostgreSQL has said that the definition of a relation may have changed.
+    /// How many times PostgreSQL has said that the definition of a relation, or a schema's, may have changed.
     static CHANGES: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -122,8 +116,7 @@ impl<K: Copy + PartialEq, V: Copy> Memo<K, V> {
         Self(Cell::new(None))
     }
 
-    /// What is known for `key`, or what `find_out` says. The table is open, so what others have committed
-    /// has been heard of.
+    /// What is known for `key`, or what `find_out` says.
     pub fn get(&self, key: K, find_out: impl FnOnce() -> V) -> V {
         let changes = CHANGES.get();
         match self.0.get() {
@@ -137,37 +130,64 @@ impl<K: Copy + PartialEq, V: Copy> Memo<K, V> {
     }
 }
 
-/// Has PostgreSQL say when the definition of a relation may have changed.
+/// Has PostgreSQL say when the definition of a relation or a schema may have changed.
 pub fn watch_definitions() {
     #[pg_guard]
-    unsafe extern "C-unwind" fn count(_argument: pg_sys::Datum, _relation: pg_sys::Oid) {
+    unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, _relation: pg_sys::Oid) {
         CHANGES.set(CHANGES.get() + 1);
     }
-    // SAFETY: the callback lives as long as the library, which is never unloaded.
-    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(count), pg_sys::Datum::null()) }
+    #[pg_guard]
+    unsafe extern "C-unwind" fn schema_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+        CHANGES.set(CHANGES.get() + 1);
+    }
+    let nothing = pg_sys::Datum::null();
+    let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
+    // SAFETY: the callbacks live as long as the library, which is never unloaded.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), nothing);
+        pg_sys::CacheRegisterSyscacheCallback(schemas, Some(schema_changed), nothing);
+    }
 }
 
-/// The OID of a relation in the schema `customers`, by name: after DROP and CREATE it has another, and
-/// PostgreSQL caches the answer. Refuses where there is none.
-pub fn relation_oid(name: &CStr) -> pg_sys::Oid {
+/// The relations of the schema `customers` that are sought by name.
+#[derive(Clone, Copy)]
+pub enum Name {
+    Customers,
+    Events,
+    /// The sequence that draws positions.
+    Positions,
+    Consumers,
+}
+
+impl Name {
+    fn as_c_str(self) -> &'static CStr {
+        match self {
+            Self::Customers => c"customers",
+            Self::Events => c"events",
+            Self::Positions => c"events_position_seq",
+            Self::Consumers => c"consumers",
+        }
+    }
+}
+
+/// The OID of a relation, which after DROP and CREATE is another. Refuses where there is none.
+pub fn relation_oid(name: Name) -> pg_sys::Oid {
     find_relation(name).ok_or(Refusal::NotAttached).or_refuse()
 }
 
 /// The same; None where there is no such relation or schema.
-pub fn find_relation(name: &CStr) -> Option<pg_sys::Oid> {
-    // SAFETY: look-ups by name.
-    let oid = unsafe { raw::guarded(|| look_up(name)) };
-    (oid != pg_sys::InvalidOid).then_some(oid)
-}
-
-/// # Safety
-/// Inside a guard.
-unsafe fn look_up(name: &CStr) -> pg_sys::Oid {
-    // SAFETY: promised by the caller; no relation is in a schema that is not there.
-    unsafe {
-        let schema = raw::get_namespace_oid(c"customers".as_ptr(), true);
-        raw::get_relname_relid(name.as_ptr(), schema)
+pub fn find_relation(name: Name) -> Option<pg_sys::Oid> {
+    thread_local! {
+        static OIDS: [Memo<(), Option<pg_sys::Oid>>; 4] =
+            const { [Memo::new(), Memo::new(), Memo::new(), Memo::new()] };
     }
+    // SAFETY: look-ups by name; no relation is in a schema that is not there.
+    let look_up = || unsafe {
+        let schema = pg_sys::get_namespace_oid(c"customers".as_ptr(), true);
+        let oid = pg_sys::get_relname_relid(name.as_c_str().as_ptr(), schema);
+        (oid != pg_sys::InvalidOid).then_some(oid)
+    };
+    OIDS.with(|oids| oids[name as usize].get((), look_up))
 }
 
 /// Does work in the name of a relation's owner.

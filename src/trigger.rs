@@ -5,7 +5,7 @@
 
 use crate::customer::{COLUMNS, CustomerRow, Layout};
 use crate::errors::Refusal;
-use crate::table::relation_oid;
+use crate::table::{Name, relation_oid};
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
 use pgrx::{impl_sql_translatable, pg_sys};
@@ -73,7 +73,7 @@ impl Trigger<'_> {
     /// of his own, and have the feed tell what never was.
     pub fn expect_customers(&self) {
         // SAFETY: the table is open while its trigger runs.
-        if unsafe { (*self.0.tg_relation).rd_id } != relation_oid(c"customers") {
+        if unsafe { (*self.0.tg_relation).rd_id } != relation_oid(Name::Customers) {
             Refusal::OnlyAsTrigger.raise();
         }
     }

@@ -5,7 +5,7 @@ use super::watermark;
 use crate::errors::{OrRefuse, Refusal};
 use crate::rows::Rows;
 use crate::statement::{Statement, connected};
-use crate::table::{Table, relation_oid};
+use crate::table::{Name, Table, relation_oid};
 use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID};
 use pgrx::prelude::*;
@@ -64,7 +64,7 @@ fn acknowledge(consumer: Option<&str>, position: Option<i64>) {
 /// Keeps the set of consumers as it is while events are pruned: one who subscribed meanwhile would have read
 /// events that then go, and miss the ones after them. Nobody who reads or acknowledges waits.
 pub fn hold_still() {
-    Table::open(c"consumers", pg_sys::ShareUpdateExclusiveLock).close();
+    Table::open(Name::Consumers, pg_sys::ShareUpdateExclusiveLock).close();
 }
 
 fn named(consumer: Option<&str>) -> Result<&str, Refusal> {
@@ -78,6 +78,6 @@ fn named(consumer: Option<&str>) -> Result<&str, Refusal> {
 
 fn in_feed(argument: &'static str, position: Option<i64>) -> Result<i64, Refusal> {
     let position = position.ok_or(Refusal::Missing(argument))?;
-    let last = watermark::last_position(relation_oid(c"events_position_seq"));
+    let last = watermark::last_position(relation_oid(Name::Positions));
     if (0..=last).contains(&position) { Ok(position) } else { Err(Refusal::BeyondFeed) }
 }

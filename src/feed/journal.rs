@@ -3,7 +3,7 @@
 use crate::errors::Refusal;
 use crate::inserter::{AsMade, Inserter, may_insert};
 use crate::statement::{Param, Statement, connected};
-use crate::table::{ColumnSpec, Memo, Table, as_owner, relation_oid};
+use crate::table::{ColumnSpec, Memo, Name, Table, as_owner, relation_oid};
 use pgrx::pg_sys;
 use pgrx::pg_sys::BuiltinOid::{
     self, BOOLOID, INT8OID, JSONBOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
@@ -51,7 +51,7 @@ impl Journal {
             static NUMBERS: Memo<pg_sys::Oid, Option<[i32; COLUMNS.len()]>> =
                 const { Memo::new() };
         }
-        let events = Table::open(c"events", pg_sys::RowExclusiveLock);
+        let events = Table::open(Name::Events, pg_sys::RowExclusiveLock);
         let find_out = || AS_MADE.holds_for(&events, &[]).then(|| events.columns(COLUMNS));
         match NUMBERS.with(|numbers| numbers.get(events.oid(), find_out)) {
             Some(numbers) if may_insert() => Self::Direct(Inserter::new(events), numbers),
@@ -79,7 +79,7 @@ impl Journal {
                 }
             }),
             // Who may write customers need not be allowed to write the feed.
-            Self::BySql => as_owner(relation_oid(c"events"), || {
+            Self::BySql => as_owner(relation_oid(Name::Events), || {
                 let mut recorded = false;
                 connected(|_| INSERT.run(&values(), |_| recorded = true));
                 if !recorded {

@@ -4,7 +4,7 @@ use super::watermark::{self, Watermark};
 use crate::errors::{OrRefuse, Refusal};
 use crate::rows::Rows;
 use crate::statement::Statement;
-use crate::table::relation_oid;
+use crate::table::{Name, relation_oid};
 use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::INT8OID;
 use pgrx::prelude::*;
@@ -63,5 +63,5 @@ pub fn mark() -> Result<Watermark, Refusal> {
             return Err(Refusal::Isolation);
         }
     }
-    Ok(watermark::read(relation_oid(c"events_position_seq")))
+    Ok(watermark::read(relation_oid(Name::Positions)))
 }

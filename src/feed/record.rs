@@ -10,7 +10,7 @@ use crate::exemption;
 use crate::random::random_uuid;
 use crate::settings;
 use crate::statement::Param;
-use crate::table::relation_oid;
+use crate::table::{Name, relation_oid};
 use crate::trigger::{Fired, Firing, Trigger};
 use crate::witness;
 use pgrx::prelude::*;
@@ -93,7 +93,7 @@ struct Recorder {
 
 impl Recorder {
     fn open() -> Self {
-        let sequence = relation_oid(c"events_position_seq");
+        let sequence = relation_oid(Name::Positions);
         let key = watermark::hold(sequence);
         let sender = notify::begin_statement(sequence);
         Self {

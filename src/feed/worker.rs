@@ -9,7 +9,7 @@ use super::wake::{self, Slot};
 use crate::errors::OrRefuse;
 use crate::settings;
 use crate::statement::{Row, Statement, connected};
-use crate::table::{as_restricted_owner, find_relation};
+use crate::table::{Name, as_restricted_owner, find_relation};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder};
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, TEXTOID, UUIDOID};
 use pgrx::pg_sys::Datum;
@@ -105,7 +105,7 @@ fn send_batch(slot: &Slot) -> Look {
         return Look::StepAside;
     }
     let (Some(sequence), Some(events)) =
-        (find_relation(c"events_position_seq"), find_relation(c"events"))
+        (find_relation(Name::Positions), find_relation(Name::Events))
     else {
         return Look::NoFeed;
     };

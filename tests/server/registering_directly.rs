@@ -111,6 +111,20 @@ fn a_session_notices_what_another_adds_and_takes_away() {
 }
 
 #[test]
+fn a_session_notices_a_schema_that_is_renamed() {
+    let database = database();
+    let (mut living, mut owner) = (database.connect(), database.connect());
+    for _ in 0..2 {
+        register(&mut living);
+    }
+    owner.batch_execute("ALTER SCHEMA customers RENAME TO elsewhere").unwrap();
+    let there = format!("SELECT elsewhere.register_customer('{}')", address());
+    assert_eq!(refusal(living.batch_execute(&there)).code().code(), "55000");
+    owner.batch_execute("ALTER SCHEMA elsewhere RENAME TO customers").unwrap();
+    register(&mut living);
+}
+
+#[test]
 fn a_name_that_may_not_be_null_is_missed() {
     let mut client = with_addition("ALTER TABLE customers.customers ALTER name SET NOT NULL");
     assert_eq!(refused(&mut client, REGISTER).0, "23502");
