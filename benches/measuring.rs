@@ -13,7 +13,7 @@ pub fn timed(work: impl FnOnce()) -> f64 {
 pub fn report(what: &str, promise: &str, mut ratios: Vec<f64>) {
     ratios.sort_by(f64::total_cmp);
     let (low, median, high) = (ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]);
-    println!("{what:<58} {median:>5.2} ({low:.2} to {high:.2}), promised {promise}");
+    println!("{what:<70} {median:>5.2} ({low:.2} to {high:.2}), promised {promise}");
 }
 
 /// Resident memory that is the process's own, in kB: shared buffers that it has touched are not.
