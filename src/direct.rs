@@ -6,15 +6,17 @@ use crate::errors::{Refusal, without_values};
 use crate::feed::record::record_registration;
 use crate::guard;
 use crate::inserter::{AsMade, Inserter, TriggerAsMade, may_insert};
+use crate::memo::Memo;
 use crate::profile::Profile;
 use crate::raw;
 use crate::rules::status::Status;
 use crate::statement::Statement;
-use crate::table::{Memo, Name, Table};
+use crate::table::{Name, Table};
 use crate::witness;
 use pgrx::pg_sys;
-use pgrx::pg_sys::BuiltinOid::OIDOID;
+use pgrx::pg_sys::BuiltinOid::{OIDOID, TEXTOID};
 use pgrx::{IntoDatum, Uuid};
+use std::ffi::CStr;
 
 const AS_MADE: AsMade =
     AsMade { columns: COLUMNS.len(), optional: &[Column::Name as usize], checks: 1 };
@@ -98,14 +100,21 @@ fn is_granted_to_us(customers: &Table) -> bool {
 }
 
 /// Whether the table's one CHECK is that of the status, which the guard has seen to. PostgreSQL parses its
-/// text anew for every statement, which would be a quarter of all the work.
+/// text anew for every statement, which would be a quarter of all the work. It must be the text that is in
+/// force: the caller's snapshot may be older, and show one that was replaced since.
 fn checks_status(customers: &Table) -> bool {
     static IS_OURS: Statement = Statement::new(
         c"SELECT pg_get_constraintdef(oid)
                  = 'CHECK ((status = ANY (ARRAY[''ACTIVE''::text, ''SUSPENDED''::text, ''CLOSED''::text])))'
             FROM pg_constraint
-           WHERE conrelid = $1 AND contype = 'c'",
-        &[OIDOID],
+           WHERE conrelid = $1 AND contype = 'c' AND conbin::text = $2",
+        &[OIDOID, TEXTOID],
     );
-    IS_OURS.read_value(&[customers.oid().into_datum()]) == Some(true)
+    // SAFETY: the table is open and has one CHECK; its text ends in NUL.
+    let in_force = unsafe {
+        let constraints = &*(*(*customers.relation()).rd_att).constr;
+        CStr::from_ptr((*constraints.check).ccbin)
+    };
+    let params = [customers.oid().into_datum(), in_force.to_str().ok().into_datum()];
+    IS_OURS.read_value(&params) == Some(true)
 }

@@ -16,6 +16,7 @@ mod import;
 mod inserter;
 mod jsonb;
 mod lifecycle;
+mod memo;
 mod privacy;
 mod profile;
 mod queries;
@@ -54,7 +55,7 @@ pub extern "C-unwind" fn _PG_init() {
     // A panic is a bug, and reported by its message alone: pgrx's own hook would add a backtrace.
     std::panic::set_hook(Box::new(|_| {}));
     settings::define();
-    table::watch_definitions();
+    memo::watch_definitions();
     feed::watermark::watch_transactions();
     feed::worker::register();
 }

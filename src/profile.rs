@@ -2,8 +2,8 @@
 
 use crate::customer::{CustomerRow, describes_customers};
 use crate::errors::{OrRefuse, Refusal};
+use crate::memo::Memo;
 use crate::statement::Row;
-use crate::table::Memo;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
 use pgrx::{PgTupleDesc, impl_sql_translatable, pg_sys};

@@ -30,16 +30,16 @@ pub fn random_uuid() -> Uuid {
 pub fn new_customer_id() -> Uuid {
     const NEIGHBOURS: u32 = 1024;
     thread_local! {
-        static QUARTER: Cell<([u8; 6], u32)> = const { Cell::new(([0; 6], 0)) };
+        static NEIGHBOURHOOD: Cell<([u8; 6], u32)> = const { Cell::new(([0; 6], 0)) };
     }
     let mut bytes = *random_uuid().as_bytes();
-    let (mut quarter, mut left) = QUARTER.get();
+    let (mut neighbourhood, mut left) = NEIGHBOURHOOD.get();
     if left == 0 {
-        quarter.copy_from_slice(&bytes[..6]);
+        neighbourhood.copy_from_slice(&bytes[..6]);
         left = NEIGHBOURS;
     }
-    bytes[..6].copy_from_slice(&quarter);
-    QUARTER.set((quarter, left - 1));
+    bytes[..6].copy_from_slice(&neighbourhood);
+    NEIGHBOURHOOD.set((neighbourhood, left - 1));
     Uuid::from_bytes(bytes)
 }
 

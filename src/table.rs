@@ -2,10 +2,10 @@
 //! work: the benchmarks in `benches/` say what that is worth.
 
 use crate::errors::{OrRefuse, Refusal};
+use crate::memo::Memo;
 use crate::raw;
 use pgrx::pg_sys::BuiltinOid;
-use pgrx::{PgTupleDesc, pg_guard, pg_sys};
-use std::cell::Cell;
+use pgrx::{PgTupleDesc, pg_sys};
 use std::ffi::CStr;
 
 /// A table of the schema `customers`, open. Closed by hand and not by Drop: after an error PostgreSQL
@@ -101,52 +101,6 @@ pub fn has_types(desc: &PgTupleDesc, types: impl ExactSizeIterator<Item = Builti
         && types.enumerate().all(|(index, wanted)| {
             desc.get(index).is_some_and(|column| column.atttypid == wanted.value())
         })
-}
-
-/// What was found out about a relation, until its definition may have changed.
-pub struct Memo<K, V>(Cell<Option<(u64, K, V)>>);
-
-thread_local! {
-    /// How many times PostgreSQL has said that the definition of a relation, or a schema's, may have changed.
-    static CHANGES: Cell<u64> = const { Cell::new(0) };
-}
-
-impl<K: Copy + PartialEq, V: Copy> Memo<K, V> {
-    pub const fn new() -> Self {
-        Self(Cell::new(None))
-    }
-
-    /// What is known for `key`, or what `find_out` says.
-    pub fn get(&self, key: K, find_out: impl FnOnce() -> V) -> V {
-        let changes = CHANGES.get();
-        match self.0.get() {
-            Some((at, of, known)) if at == changes && of == key => known,
-            _ => {
-                let found = find_out();
-                self.0.set(Some((changes, key, found)));
-                found
-            }
-        }
-    }
-}
-
-/// Has PostgreSQL say when the definition of a relation or a schema may have changed.
-pub fn watch_definitions() {
-    #[pg_guard]
-    unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, _relation: pg_sys::Oid) {
-        CHANGES.set(CHANGES.get() + 1);
-    }
-    #[pg_guard]
-    unsafe extern "C-unwind" fn schema_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
-        CHANGES.set(CHANGES.get() + 1);
-    }
-    let nothing = pg_sys::Datum::null();
-    let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
-    // SAFETY: the callbacks live as long as the library, which is never unloaded.
-    unsafe {
-        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), nothing);
-        pg_sys::CacheRegisterSyscacheCallback(schemas, Some(schema_changed), nothing);
-    }
 }
 
 /// The relations of the schema `customers` that are sought by name.

@@ -2,8 +2,9 @@
 
 use crate::errors::Refusal;
 use crate::inserter::{AsMade, Inserter, may_insert};
+use crate::memo::Memo;
 use crate::statement::{Param, Statement, connected};
-use crate::table::{ColumnSpec, Memo, Name, Table, as_owner, relation_oid};
+use crate::table::{ColumnSpec, Name, Table, as_owner, relation_oid};
 use pgrx::pg_sys;
 use pgrx::pg_sys::BuiltinOid::{
     self, BOOLOID, INT8OID, JSONBOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,

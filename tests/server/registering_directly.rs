@@ -110,6 +110,26 @@ fn a_session_notices_what_another_adds_and_takes_away() {
     register(&mut living);
 }
 
+/// Its snapshot shows the check that was there when it was taken.
+#[test]
+fn a_check_that_is_newer_than_the_snapshot_is_kept() {
+    let database = database();
+    let (mut living, mut owner) = (database.connect(), database.connect());
+    for _ in 0..2 {
+        register(&mut living);
+    }
+    living.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").unwrap();
+    owner
+        .batch_execute(
+            "ALTER TABLE customers.customers DROP CONSTRAINT customers_status_check,
+                 ADD CONSTRAINT customers_status_check CHECK (email LIKE '% %') NOT VALID",
+        )
+        .unwrap();
+    assert_eq!(refused(&mut living, REGISTER).0, "23514");
+    living.batch_execute("ROLLBACK").unwrap();
+    assert_eq!(refused(&mut living, REGISTER).0, "23514");
+}
+
 #[test]
 fn a_session_notices_a_schema_that_is_renamed() {
     let database = database();
