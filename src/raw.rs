@@ -37,7 +37,9 @@ unsafe extern "C-unwind" {
     pub fn MakePerTupleExprContext(estate: *mut EState) -> *mut ExprContext;
     pub fn FreeExecutorState(estate: *mut EState);
     pub fn ExecOpenIndices(result: *mut ResultRelInfo, speculative: bool);
-    pub fn ExecCloseIndices(result: *mut ResultRelInfo);
+    pub fn index_close(index: Relation, lock: LOCKMODE);
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    pub fn index_insert_cleanup(index: Relation, info: *mut IndexInfo);
     pub fn MakeSingleTupleTableSlot(
         desc: TupleDesc,
         ops: *const TupleTableSlotOps,
