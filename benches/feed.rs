@@ -121,6 +121,10 @@ fn transactions_a_second(server: &Server, clients: u32, script: &str) -> f64 {
 fn latency(server: &Server) {
     const WRITERS: u32 = 4;
     const EACH: u32 = 2_500;
+    let mut listener =
+        Client::connect(&format!("host={} user=postgres dbname={DATABASE}", server.host()), NoTls)
+            .unwrap();
+    listener.batch_execute("LISTEN customers").unwrap();
     let committed: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
     let writers: Vec<_> = (0..WRITERS)
         .map(|_| {
@@ -142,10 +146,6 @@ fn latency(server: &Server) {
             })
         })
         .collect();
-    let mut listener =
-        Client::connect(&format!("host={} user=postgres dbname={DATABASE}", server.host()), NoTls)
-            .unwrap();
-    listener.batch_execute("LISTEN customers").unwrap();
     let mut arrived = HashMap::new();
     let mut notifications = listener.notifications();
     let mut iter = notifications.timeout_iter(Duration::from_secs(2));
