@@ -33,13 +33,16 @@ impl<K: Copy + PartialEq, V: Copy> Memo<K, V> {
 
 /// Has PostgreSQL tell of changes.
 pub fn watch_definitions() {
-    #[pg_guard]
-    unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, _relation: pg_sys::Oid) {
+    fn count() {
         CHANGES.set(CHANGES.get() + 1);
     }
     #[pg_guard]
+    unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, _relation: pg_sys::Oid) {
+        count();
+    }
+    #[pg_guard]
     unsafe extern "C-unwind" fn schema_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
-        CHANGES.set(CHANGES.get() + 1);
+        count();
     }
     let nothing = pg_sys::Datum::null();
     let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;

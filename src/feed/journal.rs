@@ -63,7 +63,7 @@ impl Journal {
         }
     }
 
-    /// Enters an event: the values of COLUMNS, made in memory that is freed with the next.
+    /// Enters an event: the values of COLUMNS, made in memory that is freed afterwards.
     pub fn enter(&mut self, values: impl FnOnce() -> [Param; COLUMNS.len()]) {
         static INSERT: Statement = Statement::new(
             c"INSERT INTO customers.events (position, event_id, type, customer_id, version, occurred_at,

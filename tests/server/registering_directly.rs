@@ -1,7 +1,9 @@
 //! Promise: register_customer takes a short cut only where nobody could tell. What the table's owner has
 //! added takes part in it as in any INSERT.
 
-use crate::kit::{Customer, address, all, call, database, one, refusal, registered, role, stored};
+use crate::kit::{
+    Customer, Database, address, all, call, database, one, refusal, registered, role, stored,
+};
 use postgres::Client;
 
 const REGISTER: &str = "register_customer($1)";
@@ -15,6 +17,15 @@ fn with_addition(addition: &str) -> Client {
 
 fn register(client: &mut Client) -> Customer {
     call(client, REGISTER, &[&address()]).unwrap()
+}
+
+/// A session that takes the short cut: its first registration goes by SQL.
+fn living(database: &Database) -> Client {
+    let mut client = database.connect();
+    for _ in 0..2 {
+        register(&mut client);
+    }
+    client
 }
 
 /// SQLSTATE and constraint of the refusal.
@@ -114,10 +125,7 @@ fn a_session_notices_what_another_adds_and_takes_away() {
 #[test]
 fn a_check_that_is_newer_than_the_snapshot_is_kept() {
     let database = database();
-    let (mut living, mut owner) = (database.connect(), database.connect());
-    for _ in 0..2 {
-        register(&mut living);
-    }
+    let (mut living, mut owner) = (living(&database), database.connect());
     living.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").unwrap();
     owner
         .batch_execute(
@@ -133,10 +141,7 @@ fn a_check_that_is_newer_than_the_snapshot_is_kept() {
 #[test]
 fn a_session_notices_a_schema_that_is_renamed() {
     let database = database();
-    let (mut living, mut owner) = (database.connect(), database.connect());
-    for _ in 0..2 {
-        register(&mut living);
-    }
+    let (mut living, mut owner) = (living(&database), database.connect());
     owner.batch_execute("ALTER SCHEMA customers RENAME TO elsewhere").unwrap();
     let there = format!("SELECT elsewhere.register_customer('{}')", address());
     assert_eq!(refusal(living.batch_execute(&there)).code().code(), "55000");
