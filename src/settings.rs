@@ -1,5 +1,7 @@
 //! The settings under the reserved prefix `customer_db.`.
 
+use crate::refusal::Refusal;
+use crate::rules::free_text;
 use pgrx::prelude::*;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::collections::BTreeSet;
@@ -20,10 +22,17 @@ pub static NOTIFY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ACTOR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
-/// On whose behalf the login role acts, where the application has said so.
-pub fn actor() -> Option<String> {
-    let actor = ACTOR.get().filter(|actor| !actor.is_empty())?;
-    Some(actor.to_string_lossy().into_owned())
+/// On whose behalf the login role acts, where the application has said so. Any user may set it, in the start
+/// packet too, where PostgreSQL does not look at what it is.
+pub fn actor() -> Result<Option<String>, Refusal> {
+    let Some(actor) = ACTOR.get().filter(|actor| !actor.is_empty()) else { return Ok(None) };
+    if actor.count_bytes() > free_text::INPUT_LIMIT.octets {
+        return Err(free_text::INPUT_LIMIT.otherwise.into());
+    }
+    let actor =
+        actor.into_string().map_err(|_| Refusal::NotUtf8 { argument: "customer_db.actor" })?;
+    free_text::check(&actor)?;
+    Ok(Some(actor))
 }
 
 /// The databases that have a notification worker.
@@ -54,7 +63,7 @@ pub fn define() {
         GucFlags::default(),
     );
     // PostgreSQL takes settings of the server's start only while that lasts.
-    // SAFETY: a plain read.
+    // SAFETY: a variable of the postmaster.
     let starting = unsafe { pg_sys::process_shared_preload_libraries_in_progress };
     GucRegistry::define_string_guc(
         c"customer_db.databases",

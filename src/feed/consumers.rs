@@ -1,11 +1,14 @@
 //! Named readers of the feed, whose place is kept in the database.
 
-use super::read::{events_past, mark};
-use super::watermark;
-use crate::errors::{OrRefuse, Refusal};
-use crate::rows::Rows;
-use crate::statement::{Statement, connected};
-use crate::table::{Name, Table, relation_oid};
+use super::positions;
+use super::reading::{end_of_feed, events_past, pruned_to};
+use crate::customer::data_owner::as_data_owner;
+use crate::postgres::error::OrRaise;
+use crate::postgres::result_set::ResultSet;
+use crate::postgres::statement::{Statement, connected};
+use crate::postgres::text::Text;
+use crate::postgres::transaction::with_latest_snapshot;
+use crate::refusal::Refusal;
 use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID};
 use pgrx::prelude::*;
@@ -14,70 +17,96 @@ use pgrx::prelude::*;
 const MAX_NAME_OCTETS: usize = 200;
 
 #[pg_extern(sql = false)]
-fn subscribe(consumer: Option<&str>, after: Option<i64>) {
+fn subscribe(consumer: Option<Text<'_>>, after: Option<i64>) {
+    static PLACE: Statement =
+        Statement::new(c"SELECT position FROM customers.consumers WHERE consumer = $1", &[TEXTOID]);
     static SUBSCRIBE: Statement = Statement::new(
         c"INSERT INTO customers.consumers (consumer, position) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         &[TEXTOID, INT8OID],
     );
-    let consumer = named(consumer).or_refuse();
-    let after = in_feed("after", after).or_refuse();
-    hold_still();
-    connected(|_| SUBSCRIBE.run(&[consumer.into_datum(), after.into_datum()], |_| {}));
+    as_data_owner(|| {
+        let consumer = named(consumer).or_raise().into_datum();
+        let after = given(after, "after").or_raise();
+        if PLACE.read_value::<i64>(&[consumer]).is_some() {
+            return;
+        }
+        if after > end_of_feed() {
+            Refusal::BeyondFeed.raise();
+        }
+        let pruned_to = with_latest_snapshot(pruned_to);
+        if after < pruned_to {
+            Refusal::Pruned { up_to: pruned_to }.raise();
+        }
+        connected(|_| SUBSCRIBE.run(&[consumer, after.into_datum()], |_| {}));
+    });
 }
 
 #[pg_extern(sql = false)]
-fn unsubscribe(consumer: Option<&str>) {
+fn unsubscribe(consumer: Option<Text<'_>>) {
     static UNSUBSCRIBE: Statement =
         Statement::new(c"DELETE FROM customers.consumers WHERE consumer = $1", &[TEXTOID]);
-    let consumer = named(consumer).or_refuse();
-    connected(|_| UNSUBSCRIBE.run(&[consumer.into_datum()], |_| {}));
+    as_data_owner(|| {
+        let consumer = named(consumer).or_raise();
+        connected(|_| UNSUBSCRIBE.run(&[consumer.into_datum()], |_| {}));
+    });
 }
 
 #[pg_extern(sql = false)]
-fn fetch_events(consumer: Option<&str>, batch_size: Option<i32>) -> Rows {
+fn fetch_events<'call>(
+    consumer: Option<Text<'_>>,
+    batch_size: Option<i32>,
+    result: ResultSet<'call>,
+) -> ResultSet<'call> {
+    as_data_owner(|| {
+        let consumer = named(consumer).or_raise();
+        // First, because nothing can be locked on a standby.
+        positions::ensure_readable().or_raise();
+        let place = lock_place(consumer).or_raise();
+        events_past(place, batch_size, result).or_raise()
+    })
+}
+
+/// A consumer's place, locked to the end of the transaction.
+fn lock_place(consumer: &str) -> Result<i64, Refusal> {
     static PLACE: Statement = Statement::new(
         c"SELECT position FROM customers.consumers WHERE consumer = $1 FOR UPDATE",
         &[TEXTOID],
     );
-    // First, because nothing can be locked on a standby.
-    mark().or_refuse();
-    let place = PLACE.value(&[consumer.into_datum()]).ok_or(Refusal::NoConsumer).or_refuse();
-    events_past(place, batch_size).or_refuse()
+    PLACE.value(&[consumer.into_datum()]).ok_or(Refusal::NoConsumer)
 }
 
 #[pg_extern(sql = false)]
-fn acknowledge(consumer: Option<&str>, position: Option<i64>) {
+fn acknowledge(consumer: Option<Text<'_>>, up_to: Option<i64>) {
     static ACKNOWLEDGE: Statement = Statement::new(
         c"UPDATE customers.consumers
              SET position = greatest(position, $2), acknowledged_at = now()
-           WHERE consumer = $1
-           RETURNING position",
+           WHERE consumer = $1",
         &[TEXTOID, INT8OID],
     );
-    let upto = in_feed("position", position).or_refuse();
-    ACKNOWLEDGE
-        .value::<i64>(&[consumer.into_datum(), upto.into_datum()])
-        .ok_or(Refusal::NoConsumer)
-        .or_refuse();
+    as_data_owner(|| {
+        let consumer = named(consumer).or_raise();
+        let up_to = given(up_to, "up_to").or_raise();
+        let place = lock_place(consumer).or_raise();
+        // What lies beyond nobody can have read: acknowledging it would skip what is still to be committed.
+        if up_to > place && up_to > end_of_feed() {
+            Refusal::BeyondFeed.raise();
+        }
+        connected(|_| ACKNOWLEDGE.run(&[consumer.into_datum(), up_to.into_datum()], |_| {}));
+    });
 }
 
-/// Keeps the set of consumers as it is while events are pruned: one who subscribed meanwhile would have read
-/// events that then go, and miss the ones after them. Nobody who reads or acknowledges waits.
-pub fn hold_still() {
-    Table::open(Name::Consumers, pg_sys::ShareUpdateExclusiveLock).close();
-}
-
-fn named(consumer: Option<&str>) -> Result<&str, Refusal> {
-    let consumer = consumer.ok_or(Refusal::Missing("consumer"))?;
-    if (1..=MAX_NAME_OCTETS).contains(&consumer.len()) {
-        Ok(consumer)
-    } else {
-        Err(Refusal::ConsumerName { max: MAX_NAME_OCTETS })
+fn named(consumer: Option<Text<'_>>) -> Result<&str, Refusal> {
+    let consumer = consumer.ok_or(Refusal::Missing { argument: "consumer" })?;
+    if !(1..=MAX_NAME_OCTETS).contains(&consumer.octets()) {
+        return Err(Refusal::ConsumerName { max: MAX_NAME_OCTETS });
     }
+    consumer.utf8("consumer")
 }
 
-fn in_feed(argument: &'static str, position: Option<i64>) -> Result<i64, Refusal> {
-    let position = position.ok_or(Refusal::Missing(argument))?;
-    let last = watermark::last_position(relation_oid(Name::Positions));
-    if (0..=last).contains(&position) { Ok(position) } else { Err(Refusal::BeyondFeed) }
+fn given(position: Option<i64>, argument: &'static str) -> Result<i64, Refusal> {
+    match position {
+        None => Err(Refusal::Missing { argument }),
+        Some(..0) => Err(Refusal::NegativePosition),
+        Some(position) => Ok(position),
+    }
 }

@@ -1,8 +1,9 @@
 //! One event: what it says, and how its parts are made.
 
-use crate::customer::{Column, CustomerRow};
-use crate::jsonb;
-use crate::raw;
+use crate::customer::row::{CustomerRow, Field};
+use crate::postgres::ffi;
+use crate::postgres::jsonb;
+use crate::refusal::Refusal;
 use pgrx::{Uuid, pg_sys};
 use std::ffi::CStr;
 
@@ -22,10 +23,10 @@ impl Type {
         }
     }
 
-    pub fn parse(name: &str) -> Option<Self> {
+    pub fn parse(name: &[u8]) -> Option<Self> {
         [Self::Registered, Self::Updated, Self::Erased]
             .into_iter()
-            .find(|r#type| r#type.name() == name)
+            .find(|r#type| r#type.name().as_bytes() == name)
     }
 }
 
@@ -53,15 +54,14 @@ impl Changed {
 
     /// A registration sets what the customer has.
     pub fn registered(new: &CustomerRow) -> Self {
-        Self { email: true, name: new.value(Column::Name).is_some(), status: true }
+        Self { email: true, name: new.has_name(), status: true }
     }
 
     pub fn updated(old: &CustomerRow, new: &CustomerRow) -> Self {
-        let differs = |column| old.text(column) != new.text(column);
         Self {
-            email: differs(Column::Email),
-            name: differs(Column::Name),
-            status: differs(Column::Status),
+            email: new.differs(old, Field::Email),
+            name: new.differs(old, Field::Name),
+            status: new.differs(old, Field::Status),
         }
     }
 
@@ -69,30 +69,29 @@ impl Changed {
         self.email || self.name || self.status
     }
 
-    fn columns(self) -> impl Iterator<Item = (Column, &'static str)> {
-        [
-            (self.email, Column::Email, "email"),
-            (self.name, Column::Name, "name"),
-            (self.status, Column::Status, "status"),
-        ]
-        .into_iter()
-        .filter_map(|(changed, column, field)| changed.then_some((column, field)))
+    pub fn fields(self) -> impl Iterator<Item = Field> {
+        [(self.email, Field::Email), (self.name, Field::Name), (self.status, Field::Status)]
+            .into_iter()
+            .filter_map(|(changed, field)| changed.then_some(field))
     }
 
-    pub fn fields(self) -> impl Iterator<Item = &'static str> {
-        self.columns().map(|(_, field)| field)
-    }
-
-    /// The new values as a jsonb object, in the memory context at hand.
-    pub fn to_jsonb(self, new: &CustomerRow) -> pg_sys::Datum {
-        jsonb::object(self.columns().map(|(column, field)| (field, new.text(column))))
+    /// The new values as a jsonb object, in the memory context at hand. Refuses what is not valid UTF-8, as a
+    /// trigger of the owner's may have written it after the guard.
+    pub fn to_jsonb(self, new: &CustomerRow) -> Result<pg_sys::Datum, Refusal> {
+        let mut values = [None; 3];
+        for (value, field) in values.iter_mut().zip(self.fields()) {
+            *value = new.read(field)?;
+        }
+        Ok(jsonb::object(self.fields().map(Field::name).zip(values)))
     }
 }
 
-/// The login role of the session.
-pub fn session_user() -> &'static CStr {
-    // SAFETY: the name is palloc'ed in the context at hand, and used before that goes.
-    unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(raw::GetSessionUserId(), false)) }
+/// The login role of the session, with U+FFFD in place of what is not valid UTF-8: roles belong to the cluster,
+/// and may have been named in a database of another encoding.
+pub fn session_user() -> String {
+    // SAFETY: the name is palloc'ed in the context at hand, and ends in NUL.
+    let name = unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(ffi::GetSessionUserId(), false)) };
+    name.to_string_lossy().into_owned()
 }
 
 #[cfg(any(test, feature = "pg_test"))]
@@ -103,6 +102,6 @@ mod tests {
     #[pg_test]
     fn the_session_user_is_the_login_role() {
         let name = Spi::get_one::<String>("SELECT session_user::text").unwrap();
-        assert_eq!(name.as_deref(), super::session_user().to_str().ok());
+        assert_eq!(name, Some(super::session_user()));
     }
 }

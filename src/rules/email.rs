@@ -1,10 +1,10 @@
 //! The rule for an e-mail address.
 
 use super::text::{self, Category};
+use super::{BrokenRule, InputLimit};
 use idna::AsciiDenyList;
 use idna::uts46::{DnsLength, Hyphens, Uts46};
 use std::borrow::Cow;
-use thiserror::Error;
 
 /// The longest local part, in octets of its canonical form (RFC 5321, 4.5.3.1.1).
 pub const MAX_LOCAL_OCTETS: usize = 64;
@@ -13,44 +13,62 @@ pub const MAX_OCTETS: usize = 254;
 /// The domain of the addresses that erased customers are left with.
 pub const ERASED_DOMAIN: &str = "erased.invalid";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum EmailError {
-    #[error("e-mail address is empty")]
-    Empty,
-    #[error("e-mail address holds a character that no address may hold")]
-    ForbiddenCharacter,
-    #[error("e-mail address needs exactly one @")]
-    AtSign,
-    #[error("the part of the e-mail address before the @ is not valid")]
-    LocalPart,
-    #[error("the domain of the e-mail address is not valid")]
-    Domain,
-    #[error("e-mail address is longer than 254 octets, or 64 before the @")]
-    TooLong,
-    #[error("addresses at erased.invalid are reserved for erased customers")]
-    Reserved,
-}
+pub const EMPTY: BrokenRule = BrokenRule {
+    message: "e-mail address is empty",
+    hint: "Give an address like name@example.com.",
+};
+pub const FORBIDDEN_CHARACTER: BrokenRule = BrokenRule {
+    message: "e-mail address holds a character that no address may hold",
+    hint: "Remove white space, control characters and characters that cannot be seen.",
+};
+pub const AT_SIGN: BrokenRule = BrokenRule {
+    message: "e-mail address needs exactly one @",
+    hint: "Give an address like name@example.com.",
+};
+pub const LOCAL_PART: BrokenRule = BrokenRule {
+    message: "the part of the e-mail address before the @ is not valid",
+    hint: "Use letters, digits and !#$%&'*+-/=?^_`{|}~ with single dots between them; \
+           quoted local parts and comments are not accepted.",
+};
+pub const DOMAIN: BrokenRule = BrokenRule {
+    message: "the domain of the e-mail address is not valid",
+    hint: "Give a domain name of at least two labels, without a dot at its end; \
+           address literals are not accepted.",
+};
+pub const TOO_LONG: BrokenRule = BrokenRule {
+    message: "e-mail address is longer than 254 octets, or 64 before the @",
+    hint: "Check the address: no mail system delivers to it.",
+};
+pub const RESERVED: BrokenRule = BrokenRule {
+    message: "addresses at erased.invalid are reserved for erased customers",
+    hint: "Register the customer's own address.",
+};
+
+/// For addresses and for the beginnings of addresses.
+pub const INPUT_LIMIT: InputLimit =
+    InputLimit { octets: super::MAX_INPUT_OCTETS, otherwise: TOO_LONG };
 
 /// The address as it is stored and compared: the same for every spelling of one address.
-pub fn canonical(input: &str) -> Result<String, EmailError> {
+pub fn canonical(input: &str) -> Result<String, BrokenRule> {
+    INPUT_LIMIT.check(input)?;
     let input = trim(input);
     if input.is_empty() {
-        return Err(EmailError::Empty);
+        return Err(EMPTY);
     }
     if input.chars().any(is_forbidden) {
-        return Err(EmailError::ForbiddenCharacter);
+        return Err(FORBIDDEN_CHARACTER);
     }
-    let (local, domain) = input.split_once('@').ok_or(EmailError::AtSign)?;
+    let (local, domain) = input.split_once('@').ok_or(AT_SIGN)?;
     if domain.contains('@') {
-        return Err(EmailError::AtSign);
+        return Err(AT_SIGN);
     }
     let local = canonical_local(local)?;
     let domain = canonical_domain(domain)?;
     if local.len() + 1 + domain.len() > MAX_OCTETS {
-        return Err(EmailError::TooLong);
+        return Err(TOO_LONG);
     }
     if domain == ERASED_DOMAIN {
-        return Err(EmailError::Reserved);
+        return Err(RESERVED);
     }
     Ok(format!("{local}@{domain}"))
 }
@@ -58,13 +76,14 @@ pub fn canonical(input: &str) -> Result<String, EmailError> {
 /// The beginning of an address, spelled as stored addresses are spelled.
 ///
 /// Half a domain has no canonical form, so a beginning that is itself an address is taken as one.
-pub fn canonical_prefix(input: &str) -> Result<String, EmailError> {
+pub fn canonical_prefix(input: &str) -> Result<String, BrokenRule> {
+    INPUT_LIMIT.check(input)?;
     let prefix = trim(input);
     if prefix.is_empty() {
-        return Err(EmailError::Empty);
+        return Err(EMPTY);
     }
     if prefix.chars().any(is_forbidden) {
-        return Err(EmailError::ForbiddenCharacter);
+        return Err(FORBIDDEN_CHARACTER);
     }
     Ok(canonical(prefix).unwrap_or_else(|_| fold(prefix).into_owned()))
 }
@@ -81,12 +100,12 @@ fn fold(text: &str) -> Cow<'_, str> {
     Cow::Owned(text::nfc(&text::nfc(text).to_lowercase()).into_owned())
 }
 
-fn canonical_local(local: &str) -> Result<Cow<'_, str>, EmailError> {
+fn canonical_local(local: &str) -> Result<Cow<'_, str>, BrokenRule> {
     let local = fold(local);
     if local.len() > MAX_LOCAL_OCTETS {
-        return Err(EmailError::TooLong);
+        return Err(TOO_LONG);
     }
-    if local.split('.').all(is_atom) { Ok(local) } else { Err(EmailError::LocalPart) }
+    if local.split('.').all(is_atom) { Ok(local) } else { Err(LOCAL_PART) }
 }
 
 /// RFC 5322 atext, and by RFC 6531 letters, marks and numbers of any script.
@@ -120,13 +139,13 @@ fn is_mark(c: char) -> bool {
     )
 }
 
-fn canonical_domain(domain: &str) -> Result<Cow<'_, str>, EmailError> {
+fn canonical_domain(domain: &str) -> Result<Cow<'_, str>, BrokenRule> {
     let ascii = Uts46::new()
         .to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::Check, DnsLength::Verify)
-        .map_err(|_| EmailError::Domain)?;
-    let (_, top) = ascii.rsplit_once('.').ok_or(EmailError::Domain)?;
+        .map_err(|_| DOMAIN)?;
+    let (_, top) = ascii.rsplit_once('.').ok_or(DOMAIN)?;
     if top.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(EmailError::Domain);
+        return Err(DOMAIN);
     }
     Ok(ascii)
 }
@@ -153,7 +172,7 @@ mod tests {
         assert_eq!(canonical(input).as_deref(), Ok(stored), "{input:?}");
     }
 
-    fn refuses(input: &str, why: EmailError) {
+    fn refuses(input: &str, why: BrokenRule) {
         assert_eq!(canonical(input), Err(why), "{input:?}");
     }
 
@@ -168,10 +187,10 @@ mod tests {
 
     #[test]
     fn one_at_sign() {
-        refuses("", EmailError::Empty);
-        refuses(" \t", EmailError::Empty);
-        refuses("ann.example.com", EmailError::AtSign);
-        refuses("ann@bob@example.com", EmailError::AtSign);
+        refuses("", EMPTY);
+        refuses(" \t", EMPTY);
+        refuses("ann.example.com", AT_SIGN);
+        refuses("ann@bob@example.com", AT_SIGN);
     }
 
     #[test]
@@ -189,7 +208,7 @@ mod tests {
             "a.\u{301}b@example.com",
             "a→b@example.com",
         ] {
-            refuses(input, EmailError::LocalPart);
+            refuses(input, LOCAL_PART);
         }
     }
 
@@ -208,18 +227,18 @@ mod tests {
             "a@example.123",
             "a@xn--a.com",
         ] {
-            refuses(input, EmailError::Domain);
+            refuses(input, DOMAIN);
         }
     }
 
     #[test]
     fn octets_are_counted_in_the_canonical_form() {
         let local = "a".repeat(64);
-        refuses(&format!("a{local}@example.com"), EmailError::TooLong);
-        refuses(&format!("{}@example.com", "é".repeat(33)), EmailError::TooLong);
+        refuses(&format!("a{local}@example.com"), TOO_LONG);
+        refuses(&format!("{}@example.com", "é".repeat(33)), TOO_LONG);
         let long = ["d".repeat(63), "e".repeat(63), "f".repeat(59)].join(".");
         accepts(&format!("{local}@{long}.c"), &format!("{local}@{long}.c"));
-        refuses(&format!("{local}@{long}x.c"), EmailError::TooLong);
+        refuses(&format!("{local}@{long}x.c"), TOO_LONG);
     }
 
     #[test]
@@ -228,14 +247,14 @@ mod tests {
             '\0', '\u{7F}', ' ', '\u{A0}', '\u{AD}', '\u{200B}', '\u{200D}', '\u{FE0F}',
             '\u{202E}', '\u{FFFD}', '\u{E000}', '\u{FFFE}', '\u{378}',
         ] {
-            refuses(&format!("a{c}b@example.com"), EmailError::ForbiddenCharacter);
-            refuses(&format!("ab@exa{c}mple.com"), EmailError::ForbiddenCharacter);
+            refuses(&format!("a{c}b@example.com"), FORBIDDEN_CHARACTER);
+            refuses(&format!("ab@exa{c}mple.com"), FORBIDDEN_CHARACTER);
         }
     }
 
     #[test]
     fn the_addresses_of_the_erased_are_reserved() {
-        refuses("a@Erased.Invalid", EmailError::Reserved);
+        refuses("a@Erased.Invalid", RESERVED);
         accepts("a@not.erased.invalid", "a@not.erased.invalid");
     }
 
@@ -243,8 +262,8 @@ mod tests {
     fn a_prefix_is_spelled_like_the_addresses_it_begins() {
         assert_eq!(canonical_prefix(" ANN@Ex").as_deref(), Ok("ann@ex"));
         assert_eq!(canonical_prefix("ann@b\u{FC}cher.de").as_deref(), Ok("ann@xn--bcher-kva.de"));
-        assert_eq!(canonical_prefix(" "), Err(EmailError::Empty));
-        assert_eq!(canonical_prefix("a\nb"), Err(EmailError::ForbiddenCharacter));
+        assert_eq!(canonical_prefix(" "), Err(EMPTY));
+        assert_eq!(canonical_prefix("a\nb"), Err(FORBIDDEN_CHARACTER));
     }
 
     proptest! {

@@ -1,8 +1,8 @@
 //! The rule for a customer's name.
 
 use super::text::{self, Category};
+use super::{BrokenRule, InputLimit};
 use std::borrow::Cow;
-use thiserror::Error;
 
 /// The longest name, in code points of its canonical form.
 pub const MAX_CODE_POINTS: usize = 200;
@@ -13,36 +13,41 @@ const ALLOWED_FORMATS: [char; 5] = ['\u{200C}', '\u{200D}', '\u{200E}', '\u{200F
 /// Looks like a space although Unicode counts it among the symbols.
 const BRAILLE_BLANK: char = '\u{2800}';
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum NameError {
-    #[error("name is empty")]
-    Empty,
-    #[error("name is longer than 200 characters")]
-    TooLong,
-    #[error("name holds a character that no name may hold")]
-    ForbiddenCharacter,
-    #[error("name holds nothing visible")]
-    NothingVisible,
-}
+pub const EMPTY: BrokenRule =
+    BrokenRule { message: "name is empty", hint: "Give a name, or NULL when it is not known." };
+pub const TOO_LONG: BrokenRule = BrokenRule {
+    message: "name is longer than 200 characters",
+    hint: "Shorten the name to 200 characters.",
+};
+pub const FORBIDDEN_CHARACTER: BrokenRule = BrokenRule {
+    message: "name holds a character that no name may hold",
+    hint: "Remove control characters, line breaks, bidirectional controls and zero-width characters.",
+};
+pub const NOTHING_VISIBLE: BrokenRule =
+    BrokenRule { message: "name holds nothing visible", hint: "Give a name that can be seen." };
+
+pub const INPUT_LIMIT: InputLimit =
+    InputLimit { octets: super::MAX_INPUT_OCTETS, otherwise: TOO_LONG };
 
 /// The name as it is stored: white space at the ends cut, NFC.
-pub fn canonical(input: &str) -> Result<Cow<'_, str>, NameError> {
+pub fn canonical(input: &str) -> Result<Cow<'_, str>, BrokenRule> {
+    INPUT_LIMIT.check(input)?;
     let name = text::nfc(input.trim());
     if name.is_empty() {
-        return Err(NameError::Empty);
+        return Err(EMPTY);
     }
     // No code point is shorter than a byte, so most names need no count.
     if name.len() > MAX_CODE_POINTS && name.chars().count() > MAX_CODE_POINTS {
-        return Err(NameError::TooLong);
+        return Err(TOO_LONG);
     }
     let mut visible = false;
     for c in name.chars() {
         if is_forbidden(c) {
-            return Err(NameError::ForbiddenCharacter);
+            return Err(FORBIDDEN_CHARACTER);
         }
         visible = visible || is_visible(c);
     }
-    if visible { Ok(name) } else { Err(NameError::NothingVisible) }
+    if visible { Ok(name) } else { Err(NOTHING_VISIBLE) }
 }
 
 fn is_forbidden(c: char) -> bool {
@@ -72,7 +77,7 @@ mod tests {
         assert_eq!(canonical(input).as_deref(), Ok(stored), "{input:?}");
     }
 
-    fn refuses(input: &str, why: NameError) {
+    fn refuses(input: &str, why: BrokenRule) {
         assert_eq!(canonical(input), Err(why), "{input:?}");
     }
 
@@ -88,17 +93,17 @@ mod tests {
 
     #[test]
     fn a_name_has_one_to_200_code_points() {
-        refuses("", NameError::Empty);
-        refuses(" \u{3000}", NameError::Empty);
+        refuses("", EMPTY);
+        refuses(" \u{3000}", EMPTY);
         accepts(&"é".repeat(200), &"é".repeat(200));
         accepts(&"e\u{301}".repeat(200), &"é".repeat(200));
-        refuses(&"é".repeat(201), NameError::TooLong);
+        refuses(&"é".repeat(201), TOO_LONG);
     }
 
     #[test]
     fn a_name_shows_something() {
         for input in ["\u{200D}", "\u{3164}", "\u{115F}\u{FE0F}", "\u{2800}"] {
-            refuses(input, NameError::NothingVisible);
+            refuses(input, NOTHING_VISIBLE);
         }
     }
 
@@ -131,7 +136,7 @@ mod tests {
             '\u{FDD0}',
             '\u{E0041}',
         ] {
-            refuses(&format!("A{c}B"), NameError::ForbiddenCharacter);
+            refuses(&format!("A{c}B"), FORBIDDEN_CHARACTER);
         }
     }
 

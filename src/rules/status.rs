@@ -1,6 +1,6 @@
 //! The account status and the moves between statuses.
 
-use thiserror::Error;
+use super::{BrokenRule, InputLimit};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -12,17 +12,20 @@ pub enum Status {
     Closed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("status must be ACTIVE, SUSPENDED or CLOSED")]
-pub struct UnknownStatus;
+pub const UNKNOWN: BrokenRule = BrokenRule {
+    message: "status must be ACTIVE, SUSPENDED or CLOSED",
+    hint: "Write the status in capital letters.",
+};
+
+pub const INPUT_LIMIT: InputLimit = InputLimit { octets: "SUSPENDED".len(), otherwise: UNKNOWN };
 
 impl Status {
-    pub fn parse(text: &str) -> Result<Self, UnknownStatus> {
+    pub fn parse(text: &str) -> Result<Self, BrokenRule> {
         match text {
             "ACTIVE" => Ok(Self::Active),
             "SUSPENDED" => Ok(Self::Suspended),
             "CLOSED" => Ok(Self::Closed),
-            _ => Err(UnknownStatus),
+            _ => Err(UNKNOWN),
         }
     }
 
@@ -46,7 +49,7 @@ mod tests {
         assert_eq!(Status::parse("SUSPENDED"), Ok(Status::Suspended));
         assert_eq!(Status::parse("CLOSED"), Ok(Status::Closed));
         for text in ["", "active", " ACTIVE", "ACTIVE ", "DELETED", "ACTIVE\0"] {
-            assert_eq!(Status::parse(text), Err(UnknownStatus), "{text:?}");
+            assert_eq!(Status::parse(text), Err(UNKNOWN), "{text:?}");
         }
     }
 }

@@ -1,0 +1,20 @@
+-- A statement on a parent, a child or a partitioned table writes rows past the statement triggers. The feed may be
+-- partitioned itself: its rows are written and refused by row triggers.
+DO $inheritance$
+DECLARE
+    tied regclass;
+BEGIN
+    SELECT relation.oid INTO tied
+      FROM pg_class AS relation
+      JOIN pg_inherits ON relation.oid = inhrelid OR relation.oid = inhparent AND relation.relkind = 'r'
+     WHERE relation.relnamespace = 'customers'::regnamespace
+       AND relation.relname IN ('customers', 'events', 'consumers', 'erasures', 'feed_epochs')
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('%s is a parent, a child or a partition of another table', tied),
+            HINT    = 'Take it out with ALTER TABLE … NO INHERIT or DETACH PARTITION, and attach again.';
+    END IF;
+END
+$inheritance$;

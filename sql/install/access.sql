@@ -1,0 +1,18 @@
+-- These run with their caller's rights: who may not grant a privilege by hand may not grant it here.
+CREATE FUNCTION grant_access(role regrole, duty text)
+    RETURNS void
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+    AS 'MODULE_PATHNAME', 'grant_access_wrapper';
+COMMENT ON FUNCTION grant_access(regrole, text) IS
+'Gives an existing role what one duty needs, and nothing else.
+role: to whom; duty: writer, reader, support, consumer, auditor, privacy or operator.
+Refuses with 22023 (no such role or duty), 42501 (not the owner''s to grant).';
+
+CREATE FUNCTION revoke_access(role regrole, duty text)
+    RETURNS void
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+    AS 'MODULE_PATHNAME', 'revoke_access_wrapper';
+COMMENT ON FUNCTION revoke_access(regrole, text) IS
+'Takes from a role what grant_access() gave it for a duty, and leaves what its other duties need.
+role: from whom; duty: writer, reader, support, consumer, auditor, privacy or operator.
+Refuses with 22023 (no such role or duty), 42501 (not the owner''s to revoke).';

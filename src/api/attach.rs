@@ -1,0 +1,125 @@
+//! What an installation consists of beside its functions: made, or made whole, by `attach()`.
+
+use crate::customer::schema::TABLES;
+use crate::postgres::error::{OrRaise, entry_point};
+use crate::postgres::statement::{Statement, connected, run_script as run, sql};
+use crate::postgres::text::Text;
+use crate::refusal::{Refusal, broken_customer};
+use crate::rules::status::{self, Status};
+use crate::rules::{BrokenRule, email, name};
+use pgrx::IntoDatum;
+use pgrx::pg_sys::BuiltinOid::TEXTARRAYOID;
+use pgrx::prelude::*;
+
+#[pg_extern(sql = false)]
+fn attach() {
+    static IS_CITUS_WORKER: Statement =
+        Statement::new(c"SELECT groupid <> 0 FROM pg_catalog.pg_dist_local_group LIMIT 1", &[]);
+    static HAS_CITUS: Statement =
+        Statement::new(c"SELECT to_regclass('pg_catalog.pg_dist_local_group') IS NOT NULL", &[]);
+    static HAS_CUSTOMERS: Statement =
+        Statement::new(c"SELECT to_regclass('customers.customers') IS NOT NULL", &[]);
+    entry_point(|| {
+        if HAS_CITUS.read_value(&[]) == Some(true) && IS_CITUS_WORKER.read_value(&[]) == Some(true)
+        {
+            Refusal::CitusWorker.raise();
+        }
+        run(include_str!("../../sql/attach/owners.sql"));
+        ensure_columns().or_raise();
+        run(include_str!("../../sql/attach/inheritance.sql"));
+        run(include_str!("../../sql/attach/remember_relations.sql"));
+        if HAS_CUSTOMERS.read_value(&[]) == Some(true) {
+            // Without a version, or with one that its owner has left empty, all rows begin at 1.
+            run(
+                "ALTER TABLE customers.customers ADD COLUMN IF NOT EXISTS version bigint NOT NULL DEFAULT 1",
+            );
+            ensure_rows_keep_rules().or_raise();
+            run(include_str!("../../sql/attach/adopt.sql"));
+        }
+        run(include_str!("../../sql/attach/tables.sql"));
+        run(include_str!("../../sql/attach/triggers.sql"));
+        run(include_str!("../../sql/attach/views.sql"));
+        run(include_str!("../../sql/attach/privileges.sql"));
+    });
+}
+
+/// Whether the tables that are there are those that the functions work with.
+fn ensure_columns() -> Result<(), Refusal> {
+    static LACKING: Statement = Statement::new(
+        sql!(include_str!("../../sql/attach/lacking.sql")),
+        &[TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID],
+    );
+    let columns =
+        || TABLES.iter().flat_map(|(table, columns)| columns.iter().map(move |c| (*table, c)));
+    let params = [
+        columns().map(|(table, _)| table.to_owned()).collect::<Vec<_>>().into_datum(),
+        columns()
+            .map(|(_, column)| column.name.to_string_lossy().into_owned())
+            .collect::<Vec<_>>()
+            .into_datum(),
+        columns().map(|(_, column)| column.type_name()).collect::<Vec<_>>().into_datum(),
+    ];
+    let mut lacking = Ok(());
+    connected(|_| {
+        LACKING.read(&params, |row| {
+            let text = |column| row.get::<Text>(column).map_or(String::new(), |t| t.lossy().into());
+            lacking = Err(Refusal::OtherTable { table: text(1), lacks: text(2) });
+        });
+    });
+    lacking
+}
+
+/// Whether every row of customers.customers keeps the rules.
+fn ensure_rows_keep_rules() -> Result<(), Refusal> {
+    static BROKEN: Statement = Statement::new(
+        sql!("SELECT count(*) FROM customers.customers WHERE ", broken_customer!()),
+        &[],
+    );
+    static SHARED: Statement = Statement::new(
+        c"SELECT count(*) FROM (SELECT FROM customers.customers
+                                 GROUP BY email HAVING count(*) > 1
+                                UNION ALL
+                                SELECT FROM customers.customers
+                                 GROUP BY customer_id HAVING count(*) > 1) AS shared",
+        &[],
+    );
+    if let Some(rows @ 1..) = BROKEN.value(&[]) {
+        return Err(Refusal::BrokenRules { rows });
+    }
+    if let Some(values @ 1..) = SHARED.value(&[]) {
+        return Err(Refusal::Shared { values });
+    }
+    Ok(())
+}
+
+#[pg_extern(sql = false)]
+fn broken_rule(
+    email: Option<Text<'_>>,
+    name: Option<Text<'_>>,
+    status: Option<Text<'_>>,
+) -> Option<String> {
+    entry_point(|| check(email, name, status).err().map(|why| why.facts().message))
+}
+
+fn check(email: Option<Text>, name: Option<Text>, status: Option<Text>) -> Result<(), Refusal> {
+    const EMAIL_NOT_CANONICAL: BrokenRule =
+        BrokenRule { message: "e-mail address is not in canonical form", hint: "" };
+    const NAME_NOT_CANONICAL: BrokenRule =
+        BrokenRule { message: "name is not in canonical form", hint: "" };
+    let status = super::read("status", status, status::INPUT_LIMIT)?.unwrap_or_default();
+    let status = Status::parse(status)?;
+    let email = super::read("email", email, email::INPUT_LIMIT)?;
+    let email = email.ok_or(Refusal::Missing { argument: "email" })?;
+    let name = super::read("name", name, name::INPUT_LIMIT)?;
+    match email::canonical(email) {
+        Ok(canonical) if canonical == email => {}
+        Ok(_) => return Err(EMAIL_NOT_CANONICAL.into()),
+        // What erasure leaves behind.
+        Err(email::RESERVED) if status == Status::Closed && name.is_none() => {}
+        Err(why) => return Err(why.into()),
+    }
+    match name.map(name::canonical).transpose()? {
+        canonical if canonical.as_deref() == name => Ok(()),
+        _ => Err(NAME_NOT_CANONICAL.into()),
+    }
+}

@@ -1,0 +1,192 @@
+//! Changing a customer: one UPDATE, which names only the columns that are to change.
+
+use super::{read, read_reason, write};
+use crate::customer::data_owner::as_data_owner;
+use crate::customer::operation::{self, Operation};
+use crate::customer::profile::{Profile, profile_columns};
+use crate::postgres::error::{OrRaise, Protected, protect};
+use crate::postgres::jsonb::Jsonb;
+use crate::postgres::statement::{Statement, sql};
+use crate::postgres::text::Text;
+use crate::refusal::Refusal;
+use crate::rules::status::{self, Status};
+use crate::rules::{email, name};
+use pgrx::pg_sys::BuiltinOid::{self, INT8OID, TEXTOID, UUIDOID};
+use pgrx::prelude::*;
+use pgrx::{IntoDatum, Uuid};
+
+/// A patch of three fields, each as long as it may be, is far shorter.
+const MAX_PATCH_OCTETS: usize = 64 * 1024;
+
+#[pg_extern(sql = false)]
+fn update_customer(
+    customer_id: Option<Uuid>,
+    email: Option<Text<'_>>,
+    name: Option<Text<'_>>,
+    status: Option<Text<'_>>,
+    expected_version: Option<i64>,
+) -> Profile {
+    as_data_owner(|| {
+        let change = Change {
+            email: read("email", email, email::INPUT_LIMIT).or_raise(),
+            name: read("name", name, name::INPUT_LIMIT).or_raise().map(Some),
+            status: read("status", status, status::INPUT_LIMIT).or_raise(),
+        };
+        change.apply(customer_id, expected_version).or_raise()
+    })
+}
+
+#[pg_extern(sql = false)]
+fn patch_customer(
+    customer_id: Option<Uuid>,
+    patch: Option<Jsonb<'_>>,
+    expected_version: Option<i64>,
+) -> Profile {
+    as_data_owner(|| {
+        let patch = patch.ok_or(Refusal::Missing { argument: "patch" }).or_raise();
+        Change::from_patch(patch).or_raise().apply(customer_id, expected_version).or_raise()
+    })
+}
+
+#[pg_extern(sql = false)]
+fn set_status(
+    customer_id: Option<Uuid>,
+    status: Option<Text<'_>>,
+    reason: Option<Text<'_>>,
+    expected_version: Option<i64>,
+) -> Profile {
+    as_data_owner(|| {
+        let id = customer_id.ok_or(Refusal::Missing { argument: "customer_id" }).or_raise();
+        let status = read("status", status, status::INPUT_LIMIT).or_raise();
+        let status = Some(status.ok_or(Refusal::Missing { argument: "status" }).or_raise());
+        let reason = read_reason(reason).or_raise().map(|reason| (id, reason.to_owned()));
+        operation::during(Operation { reason, ..Default::default() }, || {
+            let change = Change { status, ..Default::default() };
+            change.apply(customer_id, expected_version).or_raise()
+        })
+    })
+}
+
+/// New values; None leaves a field as it is.
+#[derive(Default)]
+struct Change<'a> {
+    email: Option<&'a str>,
+    /// `Some(None)` clears it.
+    name: Option<Option<&'a str>>,
+    status: Option<&'a str>,
+}
+
+impl<'a> Change<'a> {
+    fn from_patch(patch: Jsonb<'a>) -> Result<Self, Refusal> {
+        if patch.octets() > MAX_PATCH_OCTETS {
+            return Err(Refusal::PatchTooLong);
+        }
+        let patch = patch.root();
+        if patch.is_string() {
+            return Err(Refusal::EncodedTwice { argument: "patch" });
+        }
+        let fields = patch.fields().filter(|fields| !fields.is_empty());
+        let mut change = Self::default();
+        for (field, value) in fields.ok_or(Refusal::EmptyPatch)? {
+            let not_clearable = |field| Refusal::NotClearable { field };
+            match field {
+                b"email" => {
+                    change.email = Some(value.text("email")?.ok_or(not_clearable("email"))?);
+                }
+                b"name" => change.name = Some(value.text("name")?),
+                b"status" => {
+                    change.status = Some(value.text("status")?.ok_or(not_clearable("status"))?);
+                }
+                _ => return Err(Refusal::unknown_field(field)),
+            }
+        }
+        Ok(change)
+    }
+
+    fn apply(
+        self,
+        customer_id: Option<Uuid>,
+        expected_version: Option<i64>,
+    ) -> Result<Profile, Refusal> {
+        let customer_id = customer_id.ok_or(Refusal::Missing { argument: "customer_id" })?;
+        let name = self.name.flatten();
+        protect(Protected::Call, [self.email, name, None, None]);
+        let email = self.email.map(email::canonical).transpose()?;
+        name.map(name::canonical).transpose()?;
+        self.status.map(Status::parse).transpose()?;
+        let params = [
+            customer_id.into_datum(),
+            email.as_deref().into_datum(),
+            name.into_datum(),
+            self.status.into_datum(),
+            expected_version.into_datum(),
+        ];
+        let [leaving_email, changing_email] = self.statements();
+        let changed = write(leaving_email, &params)
+            .or_else(|| email.is_some().then(|| write(changing_email, &params)).flatten());
+        changed.ok_or_else(|| match (expected_version, current_version(customer_id)) {
+            (Some(expected), Some(current)) if expected != current => {
+                Refusal::VersionConflict { expected, current }
+            }
+            (_, Some(_)) => Refusal::NotWritten,
+            (_, None) => Refusal::NoCustomer,
+        })
+    }
+
+    /// The UPDATE for a customer whose address is the new one already, or is not to change; and the one that
+    /// changes the address.
+    ///
+    /// PostgreSQL locks a row by the columns that an UPDATE names. Naming the address, which is a key, would
+    /// wait for every transaction that has referenced the customer by a foreign key, and deadlock with those
+    /// that go on to change it.
+    fn statements(&self) -> [&'static Statement; 2] {
+        macro_rules! update {
+            ($set:literal) => {
+                Statement::new(
+                    sql!(
+                        "UPDATE customers.customers SET ",
+                        $set,
+                        " WHERE customer_id = $1 AND ($5 IS NULL OR version = $5)
+                            AND ($2 IS NULL OR email = $2)
+                          RETURNING ",
+                        profile_columns!()
+                    ),
+                    &TYPES,
+                )
+            };
+            (email $set:literal) => {
+                Statement::new(
+                    sql!(
+                        "UPDATE customers.customers SET email = $2",
+                        $set,
+                        " WHERE customer_id = $1 AND ($5 IS NULL OR version = $5)
+                          RETURNING ",
+                        profile_columns!()
+                    ),
+                    &TYPES,
+                )
+            };
+        }
+        const TYPES: [BuiltinOid; 5] = [UUIDOID, TEXTOID, TEXTOID, TEXTOID, INT8OID];
+        static NOTHING: [Statement; 2] = [update!("status = status"), update!(email "")];
+        static NAME: [Statement; 2] = [update!("name = $3"), update!(email ", name = $3")];
+        static STATUS: [Statement; 2] = [update!("status = $4"), update!(email ", status = $4")];
+        static BOTH: [Statement; 2] =
+            [update!("name = $3, status = $4"), update!(email ", name = $3, status = $4")];
+        match (self.name.is_some(), self.status.is_some()) {
+            (false, false) => &NOTHING,
+            (true, false) => &NAME,
+            (false, true) => &STATUS,
+            (true, true) => &BOTH,
+        }
+        .each_ref()
+    }
+}
+
+fn current_version(customer_id: Uuid) -> Option<i64> {
+    static VERSION: Statement = Statement::new(
+        c"SELECT version FROM customers.customers WHERE customer_id = $1",
+        &[UUIDOID],
+    );
+    VERSION.value(&[customer_id.into_datum()])
+}

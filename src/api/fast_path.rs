@@ -1,0 +1,131 @@
+//! Registering a customer without the executor, by the same rules, into a table that has the shape which it was
+//! created with. The fallback, for any other table, is an INSERT statement.
+
+use crate::customer::guard;
+use crate::customer::profile::Profile;
+use crate::customer::row::CustomerRow;
+use crate::customer::schema::{CUSTOMER_COLUMNS, CUSTOMERS};
+use crate::feed::recording::record_registration;
+use crate::postgres::catalog_cache::CatalogCache;
+use crate::postgres::ffi;
+use crate::postgres::heap_insert::{FastPathShape, HeapInsert, InsertTrigger};
+use crate::postgres::relation::{OpenRelation, inherits};
+use crate::postgres::statement::Statement;
+use crate::postgres::text::Text;
+use crate::postgres::transaction::may_insert;
+use crate::refusal::Refusal;
+use crate::rules::status::Status;
+use pgrx::pg_sys;
+use pgrx::pg_sys::BuiltinOid::{OIDOID, TEXTOID};
+use pgrx::{IntoDatum, Uuid};
+use std::ffi::CStr;
+
+const COUNT: usize = CUSTOMER_COLUMNS.len();
+
+/// With the CHECK of the status.
+const SHAPE: FastPathShape<COUNT> = FastPathShape { columns: &CUSTOMER_COLUMNS, checks: 1 };
+
+/// None where the table has another shape, or this role or transaction may not write to it: an INSERT statement
+/// does it then, or says why not.
+pub fn register(
+    customer_id: Uuid,
+    email: Option<Text>,
+    name: Option<Text>,
+) -> Option<Result<Profile, Refusal>> {
+    let customers = CUSTOMERS.open(pg_sys::RowExclusiveLock);
+    let numbers = column_numbers(&customers)
+        .filter(|_| may_insert() && customers.is_granted(ffi::GetUserId(), pg_sys::ACL_INSERT))?;
+    let status = Status::Active.as_str();
+    let mut row = CustomerRow::registering(customer_id, email, name, status);
+    if let Err(why) = guard::admit(&mut row) {
+        return Some(Err(why));
+    }
+    let mut insert = HeapInsert::begin(customers);
+    insert.insert(&numbers, || row.values());
+    record_registration(&row);
+    insert.close();
+    // SAFETY: what comes next in the transaction sees the customer, as after a statement.
+    unsafe { pg_sys::CommandCounterIncrement() }
+    Some(Ok(Profile::from(&row)))
+}
+
+/// The numbers of the table's columns; None where it has another shape.
+fn column_numbers(customers: &OpenRelation) -> Option<[i32; COUNT]> {
+    thread_local! {
+        static NUMBERS: CatalogCache<pg_sys::Oid, Option<[i32; COUNT]>> =
+            const { CatalogCache::new() };
+    }
+    let look_up = || {
+        // SAFETY: the table is open.
+        if unsafe { inherits(customers.as_ptr()) } {
+            Refusal::Inherits { table: "customers" }.raise();
+        }
+        let numbers = SHAPE.matches(customers, &triggers()?)?;
+        has_our_expressions(customers, numbers).then_some(numbers)
+    };
+    NUMBERS.with(|known| known.get(customers.oid(), look_up))
+}
+
+/// The triggers whose work is done here.
+fn triggers() -> Option<[InsertTrigger; 2]> {
+    use pg_sys::{TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT, TRIGGER_TYPE_ROW, TRIGGER_TYPE_UPDATE};
+    const GUARD: u32 =
+        TRIGGER_TYPE_ROW | TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE;
+    Some([
+        InsertTrigger { function: trigger_function(c"guard")?, r#type: GUARD },
+        InsertTrigger {
+            function: trigger_function(c"record_registered")?,
+            r#type: TRIGGER_TYPE_INSERT,
+        },
+    ])
+}
+
+/// A function of the schema that takes no arguments.
+fn trigger_function(name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: a look-up in the function catalogue by name, argument types and schema, which is what this cache
+    // is keyed by.
+    let function = unsafe {
+        pg_sys::GetSysCacheOid(
+            pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as _,
+            pg_sys::Anum_pg_proc_oid as _,
+            name.as_ptr().into(),
+            pg_sys::buildoidvector(std::ptr::null(), 0).into(),
+            pg_sys::get_namespace_oid(c"customers".as_ptr(), true).into(),
+            pg_sys::Datum::null(),
+        )
+    };
+    (function != pg_sys::InvalidOid).then_some(function)
+}
+
+/// Whether the table's one CHECK is that of the status, which the guard has seen to, and the default of
+/// registered_at is now(). PostgreSQL parses a CHECK's text anew for every statement, which would be a quarter
+/// of all the work. They must be the texts that are in force: the caller's snapshot may be older, and show one
+/// that was replaced since.
+fn has_our_expressions(customers: &OpenRelation, numbers: [i32; COUNT]) -> bool {
+    static ARE_OURS: Statement = Statement::new(
+        c"SELECT EXISTS (SELECT FROM pg_constraint
+                          WHERE conrelid = $1 AND contype = 'c' AND conbin::text = $2
+                            AND pg_get_constraintdef(oid)
+                                = 'CHECK ((status = ANY (ARRAY[''ACTIVE''::text, ''SUSPENDED''::text, ''CLOSED''::text])))')
+             AND EXISTS (SELECT FROM pg_attrdef
+                          WHERE adrelid = $1 AND adbin::text = $3
+                            AND pg_get_expr(adbin, adrelid) = 'now()')",
+        &[OIDOID, TEXTOID, TEXTOID],
+    );
+    let registered_at = numbers[4];
+    let Some(constraints) = customers.constraints() else { return false };
+    // SAFETY: CHECKs and defaults are as many as their counts say, and their texts end in NUL.
+    let (check, default) = unsafe {
+        let defaults =
+            std::slice::from_raw_parts(constraints.defval, constraints.num_defval.into());
+        let default = defaults.iter().find(|default| i32::from(default.adnum) == registered_at);
+        let Some(default) = default else { return false };
+        (CStr::from_ptr((*constraints.check).ccbin), CStr::from_ptr(default.adbin))
+    };
+    let params = [
+        customers.oid().into_datum(),
+        check.to_str().ok().into_datum(),
+        default.to_str().ok().into_datum(),
+    ];
+    ARE_OURS.read_value(&params) == Some(true)
+}

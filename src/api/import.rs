@@ -1,0 +1,261 @@
+//! Bulk registration: one statement for a whole batch, one answer for each customer in it.
+
+use crate::customer::data_owner::as_data_owner;
+use crate::customer::enforcement::ensure_rules_fired;
+use crate::customer::guard::registration_moment;
+use crate::customer::schema::CUSTOMERS;
+use crate::postgres::catalog_cache::CatalogCache;
+use crate::postgres::error::OrRaise;
+use crate::postgres::jsonb::{Container, Jsonb};
+use crate::postgres::random_uuid::random_key;
+use crate::postgres::result_set::ResultSet;
+use crate::postgres::statement::{Param, Row, Statement, connected, sql};
+use crate::postgres::text::Text;
+use crate::refusal::Refusal;
+use crate::rules::status::Status;
+use crate::rules::{email, moment, name};
+use pgrx::pg_sys::BuiltinOid::{
+    self, INT4OID, OIDOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID, UUIDOID,
+};
+use pgrx::prelude::*;
+use pgrx::{IntoDatum, Uuid};
+use std::collections::{HashMap, HashSet};
+
+/// So many customers are imported by one call: what is kept of them while it runs is some 60 MB.
+const MAX_CUSTOMERS: usize = 100_000;
+
+#[pg_extern(sql = false)]
+fn import_customers<'call>(
+    customers: Option<Jsonb<'_>>,
+    result: ResultSet<'call>,
+) -> ResultSet<'call> {
+    as_data_owner(|| {
+        let customers = customers.ok_or(Refusal::Missing { argument: "customers" }).or_raise();
+        let outcomes = import(customers).or_raise();
+        let rows = (1..).zip(outcomes).map(|(ordinal, outcome)| outcome.row(ordinal));
+        result.fill_with([INT4OID, UUIDOID, TEXTOID, TEXTOID, TEXTOID], rows)
+    })
+}
+
+/// What became of each element, in their order.
+fn import(customers: Jsonb) -> Result<Vec<Outcome>, Refusal> {
+    let customers = customers.root();
+    if customers.is_string() {
+        return Err(Refusal::EncodedTwice { argument: "customers" });
+    }
+    let count = customers.array_len().ok_or(Refusal::NotAnArray)?;
+    if count > MAX_CUSTOMERS {
+        return Err(Refusal::TooManyCustomers { max: MAX_CUSTOMERS });
+    }
+    let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(count);
+    let mut candidates = Vec::with_capacity(count);
+    customers.for_each_element(|customer| {
+        match customer.ok_or(Refusal::NotAnObject).and_then(Candidate::from_json) {
+            Ok(candidate) => {
+                candidates.push((outcomes.len(), candidate));
+                outcomes.push(None);
+            }
+            Err(why) => outcomes.push(Some(Outcome::Refused(why))),
+        }
+    });
+    for (i, outcome) in register(candidates) {
+        outcomes[i] = Some(outcome);
+    }
+    Ok(outcomes.into_iter().map(|outcome| outcome.expect("each has been dealt with")).collect())
+}
+
+/// A customer that keeps the rules, in canonical form.
+struct Candidate {
+    customer_id: Uuid,
+    /// Whether the id came with the customer, or was drawn here.
+    has_given_id: bool,
+    email: String,
+    name: Option<String>,
+    status: Status,
+    /// None for now.
+    registered_at: Option<TimestampWithTimeZone>,
+}
+
+enum Outcome {
+    Registered(Uuid),
+    /// The customer was there, with this address and, where one was given, this id.
+    Exists(Uuid),
+    Refused(Refusal),
+}
+
+impl Candidate {
+    fn from_json(customer: Container) -> Result<Self, Refusal> {
+        let (mut customer_id, mut email, mut name, mut status, mut registered_at) =
+            (None, None, None, None, None);
+        for (field, value) in customer.fields().ok_or(Refusal::NotAnObject)? {
+            let (place, field) = match field {
+                b"customerId" => (&mut customer_id, "customerId"),
+                b"email" => (&mut email, "email"),
+                b"name" => (&mut name, "name"),
+                b"status" => (&mut status, "status"),
+                b"registeredAt" => (&mut registered_at, "registeredAt"),
+                other => return Err(Refusal::unknown_field(other)),
+            };
+            *place = value.text(field)?;
+        }
+        let given_id = customer_id.map(parse_uuid).transpose()?;
+        Ok(Self {
+            customer_id: given_id.unwrap_or_else(random_key),
+            has_given_id: given_id.is_some(),
+            email: email::canonical(email.ok_or(Refusal::Missing { argument: "email" })?)?,
+            name: name.map(name::canonical).transpose()?.map(|name| name.into_owned()),
+            status: status.map_or(Ok(Status::Active), Status::parse)?,
+            registered_at: registered_at.map(parse_moment).transpose()?,
+        })
+    }
+}
+
+fn parse_uuid(text: &str) -> Result<Uuid, Refusal> {
+    let uuid = uuid::Uuid::try_parse(text).map_err(|_| Refusal::NotAUuid)?;
+    Ok(Uuid::from_bytes(uuid.into_bytes()))
+}
+
+/// RFC 3339, so that no session's DateStyle or TimeZone has a say.
+fn parse_moment(text: &str) -> Result<TimestampWithTimeZone, Refusal> {
+    const FROM_1970_TO_2000: i64 = 946_684_800_000_000;
+    let moment = moment::parse(text).ok_or(Refusal::NotAMoment)?;
+    let moment = registration_moment(moment - FROM_1970_TO_2000)?;
+    TimestampWithTimeZone::try_from(moment).map_err(|_| Refusal::NotAMoment)
+}
+
+/// Registers those who can be, as if one came after the other.
+fn register(candidates: Vec<(usize, Candidate)>) -> Vec<(usize, Outcome)> {
+    macro_rules! insert_on_conflict {
+        ($conflict:literal) => {
+            sql!(
+                "INSERT INTO customers.customers (customer_id, email, name, status, registered_at)
+                 SELECT customer_id, email, name, status, coalesce(registered_at, now())
+                   FROM unnest($1, $2, $3, $4, $5)
+                        AS candidate (customer_id, email, name, status, registered_at)
+                 ON CONFLICT ",
+                $conflict,
+                " DO NOTHING RETURNING customer_id, email"
+            )
+        };
+    }
+    const TYPES: [BuiltinOid; 5] =
+        [UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID];
+    static INSERT: Statement = Statement::new(insert_on_conflict!(""), &TYPES);
+    // An id that was drawn here is nobody's: looking for it in the index would cost a tenth of the import. Not
+    // where another index or exclusion constraint of the owner's can keep a customer out.
+    static INSERT_WITH_NEW_IDS: Statement = Statement::new(insert_on_conflict!("(email)"), &TYPES);
+    if candidates.is_empty() {
+        return Vec::new();
+    }
+    let all = || candidates.iter().map(|(_, candidate)| candidate);
+    let params = [
+        all().map(|c| c.customer_id).collect::<Vec<_>>().into_datum(),
+        all().map(|c| c.email.as_str()).collect::<Vec<_>>().into_datum(),
+        all().map(|c| c.name.as_deref()).collect::<Vec<_>>().into_datum(),
+        all().map(|c| c.status.as_str()).collect::<Vec<_>>().into_datum(),
+        all().map(|c| c.registered_at).collect::<Vec<_>>().into_datum(),
+    ];
+    let mut registered = HashSet::with_capacity(candidates.len());
+    let by_email_alone = !all().any(|c| c.has_given_id) && has_only_our_keys();
+    let insert = if by_email_alone { &INSERT_WITH_NEW_IDS } else { &INSERT };
+    ensure_rules_fired(|| {
+        connected(|_| {
+            insert.run(&params, |row| {
+                registered.insert(key(row));
+            })
+        });
+        ((), !registered.is_empty())
+    });
+    // Of two that are alike in one batch the first was registered.
+    let (new, others): (Vec<_>, Vec<_>) = candidates
+        .into_iter()
+        .partition(|(_, c)| registered.remove(&(c.customer_id, c.email.clone())));
+    let known = Known::of(&others);
+    let registered = new.into_iter().map(|(i, c)| (i, Outcome::Registered(c.customer_id)));
+    registered.chain(others.into_iter().map(|(i, c)| (i, known.outcome(&c)))).collect()
+}
+
+/// Customers who were there already.
+#[derive(Default)]
+struct Known {
+    by_email: HashMap<String, Uuid>,
+    ids: HashSet<Uuid>,
+}
+
+impl Known {
+    fn of(candidates: &[(usize, Candidate)]) -> Self {
+        static FIND: Statement = Statement::new(
+            c"SELECT customer_id, email FROM customers.customers
+               WHERE email = ANY ($1) OR customer_id = ANY ($2)",
+            &[TEXTARRAYOID, UUIDARRAYOID],
+        );
+        let mut known = Self::default();
+        if candidates.is_empty() {
+            return known;
+        }
+        let params = [
+            candidates.iter().map(|(_, c)| c.email.as_str()).collect::<Vec<_>>().into_datum(),
+            candidates.iter().map(|(_, c)| c.customer_id).collect::<Vec<_>>().into_datum(),
+        ];
+        connected(|_| {
+            FIND.run(&params, |row| {
+                let (customer_id, email) = key(row);
+                known.by_email.insert(email, customer_id);
+                known.ids.insert(customer_id);
+            })
+        });
+        known
+    }
+
+    fn outcome(&self, candidate: &Candidate) -> Outcome {
+        match self.by_email.get(&candidate.email) {
+            Some(id) if !candidate.has_given_id || *id == candidate.customer_id => {
+                Outcome::Exists(*id)
+            }
+            Some(_) => Outcome::Refused(Refusal::EmailTaken),
+            None if self.ids.contains(&candidate.customer_id) => Outcome::Refused(Refusal::IdTaken),
+            None => Outcome::Refused(Refusal::KeptOut),
+        }
+    }
+}
+
+fn key(row: &Row) -> (Uuid, String) {
+    let email = row.get::<Text>(2).map(|email| email.lossy().into_owned());
+    (row.get(1).expect("the primary key"), email.expect("every customer has an address"))
+}
+
+/// Whether id and address are all that two customers cannot share.
+fn has_only_our_keys() -> bool {
+    static OTHERS: Statement = Statement::new(
+        c"SELECT count(*)
+            FROM pg_index
+           WHERE indrelid = $1 AND (indisunique OR indisexclusion)
+             AND NOT (indnkeyatts = 1 AND indpred IS NULL AND indexprs IS NULL AND indkey[0] IN
+                      (SELECT attnum FROM pg_attribute
+                        WHERE attrelid = $1 AND attname IN ('customer_id', 'email')))",
+        &[OIDOID],
+    );
+    thread_local! {
+        static KNOWN: CatalogCache<pg_sys::Oid, bool> = const { CatalogCache::new() };
+    }
+    let table = CUSTOMERS.oid();
+    let look_up = || OTHERS.read_value::<i64>(&[table.into_datum()]) == Some(0);
+    KNOWN.with(|known| known.get(table, look_up))
+}
+
+impl Outcome {
+    fn row(self, ordinal: i32) -> [Param; 5] {
+        let (customer_id, outcome, why) = match self {
+            Self::Registered(id) => (Some(id), "registered", None),
+            Self::Exists(id) => (Some(id), "exists", None),
+            Self::Refused(why) => (None, "refused", Some(why.facts())),
+        };
+        [
+            ordinal.into_datum(),
+            customer_id.into_datum(),
+            outcome.into_datum(),
+            why.as_ref().map(|why| why.sqlstate).into_datum(),
+            why.map(|why| why.message).into_datum(),
+        ]
+    }
+}

@@ -1,0 +1,224 @@
+//! What a person may ask for: to be forgotten, and to be told everything that is held.
+
+use super::read_reason;
+use crate::customer::data_owner::as_data_owner;
+use crate::customer::enforcement::ensure_rules_fired;
+use crate::customer::operation::{self, Operation};
+use crate::customer::profile::{Profile, profile_columns};
+use crate::customer::schema::{CUSTOMERS, ERASURE_COLUMNS};
+use crate::feed::event::session_user;
+use crate::postgres::error::{OrRaise, entry_point};
+use crate::postgres::jsonb::Jsonb;
+use crate::postgres::statement::{Row, Statement, connected, sql};
+use crate::postgres::text::Text;
+use crate::postgres::trigger::{Trigger, TriggerResult, TriggerTiming};
+use crate::refusal::Refusal;
+use crate::rules::email::{self, ERASED_DOMAIN};
+use crate::rules::personal_data::PersonalData;
+use pgrx::pg_sys::BuiltinOid::{INT8ARRAYOID, TEXTOID, UUIDOID};
+use pgrx::prelude::*;
+use pgrx::{IntoDatum, Uuid};
+
+/// Stands where a free text held an address or a name.
+const ERASED_TEXT: &str = "[erased]";
+
+#[pg_extern(sql = false)]
+fn erase_customer(customer_id: Option<Uuid>, reason: Option<Text<'_>>) -> Profile {
+    as_data_owner(|| {
+        let customer_id =
+            customer_id.ok_or(Refusal::Missing { argument: "customer_id" }).or_raise();
+        erase(customer_id, read_reason(reason).or_raise()).or_raise()
+    })
+}
+
+/// Erasing somebody again mends what a restore brought back, and records nothing where there is nothing.
+fn erase(customer_id: Uuid, reason: Option<&str>) -> Result<Profile, Refusal> {
+    static LOCK: Statement = Statement::new(
+        c"SELECT email, name FROM customers.customers WHERE customer_id = $1 FOR UPDATE",
+        &[UUIDOID],
+    );
+    static ERASE: Statement = Statement::new(
+        sql!(
+            "UPDATE customers.customers SET email = $2, name = NULL, status = 'CLOSED'
+              WHERE customer_id = $1
+              RETURNING ",
+            profile_columns!()
+        ),
+        &[UUIDOID, TEXTOID],
+    );
+    static KEEP_IN_LEDGER: Statement = Statement::new(
+        c"INSERT INTO customers.erasures (customer_id, erased_at, erased_by, reason)
+          VALUES ($1, now(), $2, $3)
+          ON CONFLICT DO NOTHING",
+        &[UUIDOID, TEXTOID, TEXTOID],
+    );
+    let id = customer_id.into_datum();
+    let address = format!("erased+{customer_id}@{ERASED_DOMAIN}");
+    let mut held = None;
+    connected(|_| LOCK.run(&[id], |row| add(held.insert(PersonalData::new()), row, 1)));
+    let mut held = held.ok_or(Refusal::NoCustomer)?;
+    let erases = Operation {
+        erases: Some(customer_id),
+        reason: reason.map(|reason| (customer_id, reason.to_owned())),
+        ..Default::default()
+    };
+    operation::during(erases, || {
+        connected(|caller| {
+            let erased = ensure_rules_fired(|| {
+                let mut erased = None;
+                ERASE.run(&[id, address.as_str().into_datum()], |row| {
+                    erased = Some(Profile::from_row(row, caller));
+                });
+                let wrote = erased.is_some();
+                (erased, wrote)
+            });
+            redact_events(customer_id, &address, &mut held);
+            let reason = reason.map(|text| if held.appears_in(text) { ERASED_TEXT } else { text });
+            let entry = [id, session_user().into_datum(), reason.into_datum()];
+            KEEP_IN_LEDGER.run(&entry, |_| {});
+            erased.ok_or(Refusal::NotWritten)
+        })
+    })
+}
+
+/// Adds the address and the name in two columns of a row. What is longer than any that could pass, put there
+/// past the rules, is nothing that a free text could hold.
+fn add(held: &mut PersonalData, row: &Row, first_column: i32) {
+    let text = |column| {
+        let text = row.get::<Text>(column);
+        text.filter(|text| text.octets() <= email::INPUT_LIMIT.octets).map(Text::lossy)
+    };
+    if let Some(email) = text(first_column) {
+        held.add_email(&email);
+    }
+    if let Some(name) = text(first_column + 1) {
+        held.add_name(&name);
+    }
+}
+
+/// Takes address and name out of the customer's events, the one that tells of the erasure included. The
+/// events keep the shape that the contract gives them.
+fn redact_events(customer_id: Uuid, address: &str, held: &mut PersonalData) {
+    static VALUES: Statement = Statement::new(
+        c"SELECT changes ->> 'email', changes ->> 'name'
+            FROM customers.events WHERE customer_id = $1",
+        &[UUIDOID],
+    );
+    // A text that is longer than any that may be kept is not looked into.
+    static FREE_TEXTS: Statement = Statement::new(
+        c"SELECT position,
+                 CASE WHEN octet_length(reason) <= 4000 THEN reason END, octet_length(reason) > 4000,
+                 CASE WHEN octet_length(actor) <= 4000 THEN actor END, octet_length(actor) > 4000
+            FROM customers.events
+           WHERE customer_id = $1 AND (reason IS NOT NULL OR actor IS NOT NULL)",
+        &[UUIDOID],
+    );
+    static REDACT: Statement = Statement::new(
+        c"UPDATE customers.events
+             SET changes = changes - '{email, name}'::text[]
+                    || CASE WHEN changes ? 'email' THEN jsonb_build_object('email', $2) ELSE '{}' END
+                    || CASE WHEN changes ? 'name' AND type = 'customer-updated'
+                            THEN '{\"name\": null}'::jsonb ELSE '{}' END,
+                 reason = CASE WHEN position = ANY ($3) THEN $5 ELSE reason END,
+                 actor = CASE WHEN position = ANY ($4) THEN $5 ELSE actor END
+           WHERE customer_id = $1
+             AND (changes ->> 'email' <> $2 OR changes ->> 'name' IS NOT NULL
+                  OR position = ANY ($3) OR position = ANY ($4))",
+        &[UUIDOID, TEXTOID, INT8ARRAYOID, INT8ARRAYOID, TEXTOID],
+    );
+    let id = customer_id.into_datum();
+    VALUES.stream(&[id], |row| add(held, row, 1));
+    let (mut reasons, mut actors) = (Vec::new(), Vec::new());
+    FREE_TEXTS.stream(&[id], |row| {
+        let position: Option<i64> = row.get(1);
+        let holds = |column| {
+            row.get(column + 1) == Some(true)
+                || row.get::<Text>(column).is_some_and(|text| held.appears_in(&text.lossy()))
+        };
+        if holds(2) {
+            reasons.extend(position);
+        }
+        if holds(4) {
+            actors.extend(position);
+        }
+    });
+    let params = [
+        id,
+        address.into_datum(),
+        reasons.into_datum(),
+        actors.into_datum(),
+        ERASED_TEXT.into_datum(),
+    ];
+    REDACT.run(&params, |_| {});
+}
+
+#[pg_extern(sql = false)]
+fn reapply_erasures() -> i64 {
+    static BACK: Statement = Statement::new(
+        c"SELECT customer_id, erasure.reason
+            FROM customers.erasures AS erasure
+            JOIN customers.customers AS customer USING (customer_id)
+           WHERE customer.email <> 'erased+' || customer_id || '@erased.invalid'
+              OR EXISTS (SELECT FROM customers.events AS event
+                          WHERE event.customer_id = erasure.customer_id
+                            AND (event.changes ->> 'email' <> 'erased+' || customer_id || '@erased.invalid'
+                                 OR event.changes ->> 'name' IS NOT NULL))",
+        &[],
+    );
+    as_data_owner(|| {
+        let mut back: Vec<(Uuid, Option<String>)> = Vec::new();
+        connected(|_| {
+            BACK.run(&[], |row| {
+                let reason = row.get::<Text>(2).map(|reason| reason.lossy().into_owned());
+                back.extend(row.get(1).map(|id| (id, reason)));
+            });
+        });
+        for (customer_id, reason) in &back {
+            erase(*customer_id, reason.as_deref()).or_raise();
+        }
+        back.len() as i64
+    })
+}
+
+/// Passes over an entry of the ledger that is there already, so that a ledger can be loaded over a part of it.
+#[pg_extern(sql = false)]
+fn keep_erasure(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
+    static IS_KEPT: Statement =
+        Statement::new(c"SELECT true FROM customers.erasures WHERE customer_id = $1", &[UUIDOID]);
+    entry_point(|| {
+        // SAFETY: this is the call at hand.
+        let trigger = unsafe { Trigger::from_call(fcinfo, &[TriggerTiming::BeforeRow]) };
+        let numbers = trigger.column_numbers(&[ERASURE_COLUMNS[0]]);
+        let [customer_id] = trigger.new_values(&numbers).values;
+        let is_kept = CUSTOMERS.as_owner(|| IS_KEPT.value(&[customer_id]) == Some(true));
+        if is_kept { TriggerResult::skip_row() } else { trigger.unchanged() }
+    })
+}
+
+#[pg_extern(sql = false)]
+fn export_customer(customer_id: Option<Uuid>) -> Jsonb<'static> {
+    // Whole rows, so that columns which the owner added are told as well.
+    static EVERYTHING: Statement = Statement::new(
+        c"SELECT jsonb_build_object(
+                     'customer', to_jsonb(customer),
+                     'events', coalesce((SELECT jsonb_agg(to_jsonb(event) - 'announce' ORDER BY version, position)
+                                           FROM customers.events AS event
+                                          WHERE event.customer_id = customer.customer_id), '[]'),
+                     'erasure', (SELECT to_jsonb(erasure) FROM customers.erasures AS erasure
+                                  WHERE erasure.customer_id = customer.customer_id))
+            FROM customers.customers AS customer
+           WHERE customer.customer_id = $1",
+        &[UUIDOID],
+    );
+    as_data_owner(|| {
+        let customer_id =
+            customer_id.ok_or(Refusal::Missing { argument: "customer_id" }).or_raise();
+        let mut document = None;
+        connected(|caller| {
+            EVERYTHING.read(&[customer_id.into_datum()], |row| {
+                document = row.get::<Jsonb>(1).map(|found| found.copy_into(caller));
+            });
+        });
+        document.ok_or(Refusal::NoCustomer).or_raise()
+    })
+}

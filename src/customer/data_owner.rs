@@ -1,0 +1,59 @@
+//! Whose rights functions work with: the data's owner's, or their caller's.
+
+use super::schema::{CUSTOMERS, TABLES};
+use crate::postgres::catalog_cache::CatalogCache;
+use crate::postgres::error::{Protected, entry_point, protect};
+use crate::postgres::statement::{Statement, connected};
+use crate::postgres::text::Text;
+use crate::refusal::Refusal;
+
+/// The body of a function that works on the tables for its caller: with the rights of the owner of
+/// customers.customers, never with those of the superuser who installed the extension. So a trigger, a default
+/// or an index expression of the owner's gains nothing.
+pub fn as_data_owner<T>(body: impl FnOnce() -> T) -> T {
+    as_caller(|| CUSTOMERS.as_owner(body))
+}
+
+/// The body of a function that works with its caller's rights.
+pub fn as_caller<T>(body: impl FnOnce() -> T) -> T {
+    entry_point(|| {
+        protect(Protected::Call, [None; 4]);
+        protect(Protected::Row, [None; 4]);
+        CUSTOMERS.oid();
+        refuse_distributed();
+        body()
+    })
+}
+
+/// Refuses to work where Citus manages one of the tables: a statement on a shard would pass the triggers.
+fn refuse_distributed() {
+    static HAS_CITUS: Statement =
+        Statement::new(c"SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL", &[]);
+    static DISTRIBUTED: Statement = Statement::new(
+        c"SELECT relname::text
+            FROM pg_catalog.pg_dist_partition
+            JOIN pg_catalog.pg_class ON pg_class.oid = logicalrelid
+           WHERE relnamespace = 'customers'::regnamespace",
+        &[],
+    );
+    thread_local! {
+        static KNOWN: CatalogCache<(), Option<&'static str>> = const { CatalogCache::new() };
+    }
+    let look_up = || {
+        if HAS_CITUS.read_value(&[]) != Some(true) {
+            return None;
+        }
+        let mut distributed = None;
+        connected(|_| {
+            DISTRIBUTED.read(&[], |row| {
+                let name = row.get::<Text>(1).map(Text::bytes);
+                let mut tables = TABLES.iter().map(|(table, _)| *table);
+                distributed = tables.find(|table| name == Some(table.as_bytes())).or(distributed);
+            });
+        });
+        distributed
+    };
+    if let Some(table) = KNOWN.with(|known| known.get((), look_up)) {
+        Refusal::Distributed { table }.raise();
+    }
+}

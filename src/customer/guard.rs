@@ -1,0 +1,189 @@
+//! The BEFORE triggers: one holds every row to the rules, whoever writes it; one keeps rows from being
+//! removed.
+
+use super::enforcement;
+use super::operation;
+use super::row::{CustomerRow, Field};
+use super::schema::CUSTOMER_COLUMNS;
+use crate::postgres::error::{OrRaise, Protected, entry_point, protect};
+use crate::postgres::ffi::IsLogicalWorker;
+use crate::postgres::ffi::{GetCurrentTimestamp, GetCurrentTransactionStartTimestamp as now};
+use crate::postgres::random_uuid::random_key;
+use crate::postgres::transaction::command_id;
+use crate::postgres::trigger::{Operation, Trigger, TriggerResult, TriggerTiming};
+use crate::refusal::Refusal;
+use crate::rules::status::Status;
+use crate::rules::{email, name};
+use pgrx::prelude::*;
+
+#[pg_extern(sql = false)]
+fn guard(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
+    entry_point(|| {
+        // SAFETY: this is the call at hand.
+        let trigger = unsafe { Trigger::from_call(fcinfo, &[TriggerTiming::BeforeRow]) };
+        check_way(&trigger).or_raise();
+        let command = command_id();
+        let numbers = trigger.column_numbers(&CUSTOMER_COLUMNS);
+        let mut row = CustomerRow::new(trigger.new_values(&numbers));
+        if trigger.operation() == Operation::Update {
+            let old = CustomerRow::new(trigger.old_values(&numbers));
+            if trigger
+                .written_by()
+                .is_some_and(|by| by != command && enforcement::is_unrecorded(by))
+            {
+                Refusal::WithinItsStatement.raise();
+            }
+            update(&old, &mut row).or_raise();
+        } else {
+            admit(&mut row).or_raise();
+        }
+        enforcement::guarded(&trigger, command);
+        let (places, values): (Vec<usize>, Vec<_>) = row.written().unzip();
+        if places.is_empty() {
+            trigger.unchanged()
+        } else {
+            trigger.changed(places.into_iter().map(|place| numbers[place]).collect(), values)
+        }
+    })
+}
+
+/// Refuses a row that comes by a way on which the statement triggers do not fire, so that its change would not
+/// be recorded.
+fn check_way(trigger: &Trigger) -> Result<(), Refusal> {
+    if IsLogicalWorker() {
+        return Err(Refusal::LogicalApply);
+    }
+    if trigger.table_inherits() {
+        return Err(Refusal::Inherits { table: "customers" });
+    }
+    Ok(())
+}
+
+/// Holds a new customer to the rules, and sets what the trigger maintains. NULL where a value has a default
+/// means the default, as ORMs send it.
+pub fn admit(row: &mut CustomerRow) -> Result<(), Refusal> {
+    if row.given_id().is_none() {
+        row.set_id(random_key());
+    }
+    protect_row(row, None);
+    canonicalise_email(row)?;
+    canonicalise_name(row)?;
+    match row.read(Field::Status)? {
+        Some(status) => drop(Status::parse(status)?),
+        None => row.set_text(Field::Status, Status::Active.as_str()),
+    }
+    let registered_at = row.registered_at().map_or(Ok(now()), registration_moment)?;
+    row.set_registered_at(registered_at);
+    if row.version().is_some_and(|version| version > 1) {
+        return Err(Refusal::VersionGiven);
+    }
+    row.set_updated_at(now());
+    row.set_version(1);
+    Ok(())
+}
+
+fn update(old: &CustomerRow, new: &mut CustomerRow) -> Result<(), Refusal> {
+    if new.given_id() != old.given_id() {
+        return Err(Refusal::Immutable { column: "customer_id" });
+    }
+    if new.registered_at() != old.registered_at() {
+        return Err(Refusal::Immutable { column: "registered_at" });
+    }
+    protect_row(new, Some(old));
+    let is_erasing = new.given_id().is_some_and(operation::erases);
+    // What stays was canonical when it came in.
+    if new.differs(old, Field::Email) && !is_erasing {
+        canonicalise_email(new)?;
+    }
+    if new.differs(old, Field::Name) {
+        canonicalise_name(new)?;
+    }
+    if new.differs(old, Field::Status) {
+        status(new)?;
+    }
+    let mut updated_at = old.updated_at().unwrap_or(0);
+    let mut version = old.version().unwrap_or(0);
+    if Field::ALL.into_iter().any(|field| new.differs(old, field)) {
+        if status(old)? == Status::Closed && !is_erasing {
+            return Err(Refusal::Closed);
+        }
+        updated_at = now().max(updated_at.saturating_add(1));
+        version = version.saturating_add(1);
+    }
+    new.set_updated_at(updated_at);
+    new.set_version(version);
+    Ok(())
+}
+
+/// No message of the owner's constraints or triggers may hold what is in the row. What cannot be read is
+/// refused where it is used.
+fn protect_row(new: &CustomerRow, old: Option<&CustomerRow>) {
+    fn text<'row>(row: &'row CustomerRow, field: Field) -> Option<&'row str> {
+        row.read(field).ok().flatten()
+    }
+    let old_text = |field| old.and_then(|old| text(old, field));
+    protect(
+        Protected::Row,
+        [
+            text(new, Field::Email),
+            text(new, Field::Name),
+            old_text(Field::Email),
+            old_text(Field::Name),
+        ],
+    );
+}
+
+fn canonicalise_email(row: &mut CustomerRow) -> Result<(), Refusal> {
+    let given = row.read(Field::Email)?.ok_or(Refusal::Missing { argument: "email" })?;
+    let email = email::canonical(given)?;
+    row.set_text(Field::Email, &email);
+    Ok(())
+}
+
+fn canonicalise_name(row: &mut CustomerRow) -> Result<(), Refusal> {
+    if let Some(given) = row.read(Field::Name)? {
+        let name = name::canonical(given)?.into_owned();
+        row.set_text(Field::Name, &name);
+    }
+    Ok(())
+}
+
+fn status(row: &CustomerRow) -> Result<Status, Refusal> {
+    let status = row.read(Field::Status)?.ok_or(Refusal::Missing { argument: "status" })?;
+    Ok(Status::parse(status)?)
+}
+
+/// When a customer registered, where somebody says so, in microseconds since 2000: not before 1900, and not in
+/// the future. The clock runs on after now(), and a client's clock may be ahead by some seconds.
+pub fn registration_moment(moment: i64) -> Result<i64, Refusal> {
+    const SECOND: i64 = 1_000_000;
+    const CLOCK_SKEW: i64 = 10 * SECOND;
+    const FROM_1900_TO_2000: i64 = 36_524 * 24 * 60 * 60 * SECOND;
+    if moment < -FROM_1900_TO_2000 {
+        return Err(Refusal::RegisteredTooEarly);
+    }
+    if moment <= now() {
+        return Ok(moment);
+    }
+    match moment.saturating_sub(GetCurrentTimestamp()) {
+        ..=0 => Ok(moment),
+        ..=CLOCK_SKEW => Ok(now()),
+        _ => Err(Refusal::RegisteredInFuture),
+    }
+}
+
+/// Fires for each row as well as for each statement: what comes through a parent fires for its rows alone.
+#[pg_extern(sql = false)]
+fn refuse_removal(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
+    entry_point(|| {
+        let timings = [TriggerTiming::BeforeStatement, TriggerTiming::BeforeRow];
+        // SAFETY: this is the call at hand.
+        let trigger = unsafe { Trigger::from_call(fcinfo, &timings) };
+        match (trigger.table_name().to_bytes(), trigger.operation()) {
+            (b"customers", _) => Refusal::CustomersStay.raise(),
+            (_, Operation::Update) if operation::erases_anybody() => trigger.unchanged(),
+            (_, Operation::Delete) if operation::prunes() => trigger.unchanged(),
+            _ => Refusal::EventsStay.raise(),
+        }
+    })
+}

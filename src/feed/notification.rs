@@ -1,0 +1,200 @@
+//! Notifications on the channel "customers": hints without personal data, never the only copy.
+
+use super::event::Event;
+use super::worker::slot;
+use crate::customer::row::Field;
+use crate::postgres::error::warn;
+use crate::postgres::ffi;
+use crate::settings::{NOTIFY, NOTIFY_LIMIT, Notify};
+use pgrx::pg_sys;
+use std::cell::{Cell, RefCell};
+use std::ffi::CString;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+/// What the transaction at hand has announced.
+struct Tally {
+    /// By savepoint, the innermost last: one that is rolled back takes its notifications along.
+    parts: Vec<Part>,
+    /// Whether the queue had room when the transaction first asked.
+    queue_has_room: Option<bool>,
+}
+
+struct Part {
+    savepoint: pg_sys::SubTransactionId,
+    /// Events announced one by one.
+    announced: i64,
+    /// Whether a notification that stands for the rest has been sent.
+    rest: bool,
+}
+
+thread_local! {
+    static TALLY: RefCell<Tally> =
+        const { RefCell::new(Tally { parts: Vec::new(), queue_has_room: None }) };
+}
+
+impl Tally {
+    /// How many more events may be announced one by one; None after the rest has been announced.
+    fn left(&self) -> Option<i64> {
+        let announced: i64 = self.parts.iter().map(|part| part.announced).sum();
+        let rest = self.parts.iter().any(|part| part.rest);
+        let limit = i64::from(NOTIFY_LIMIT.get()).min(max_notifications());
+        (!rest).then(|| (limit - announced).max(0))
+    }
+
+    /// The part to count in.
+    fn current(&mut self) -> &mut Part {
+        let savepoint = ffi::GetCurrentSubTransactionId();
+        if self.parts.last().is_none_or(|part| part.savepoint != savepoint) {
+            self.parts.push(Part { savepoint, announced: 0, rest: false });
+        }
+        self.parts.last_mut().expect("pushed above")
+    }
+}
+
+/// To be called when a transaction has ended.
+pub fn end_transaction() {
+    TALLY.with_borrow_mut(|tally| {
+        tally.parts.clear();
+        tally.queue_has_room = None;
+    });
+}
+
+/// To be called when a savepoint is released, into its parent, or rolled back.
+pub fn end_savepoint(
+    savepoint: pg_sys::SubTransactionId,
+    parent: Option<pg_sys::SubTransactionId>,
+) {
+    TALLY.with_borrow_mut(|tally| {
+        let Some(part) = tally.parts.pop_if(|part| part.savepoint == savepoint) else { return };
+        let Some(parent) = parent else { return };
+        match tally.parts.last_mut().filter(|outer| outer.savepoint == parent) {
+            Some(outer) => {
+                outer.announced += part.announced;
+                outer.rest |= part.rest;
+            }
+            None => tally.parts.push(Part { savepoint: parent, ..part }),
+        }
+    });
+}
+
+/// Who sends the notifications of a statement's events.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    Nobody,
+    Transaction,
+    Worker,
+}
+
+/// How an event is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Announcement {
+    /// By a notification of its own.
+    Event,
+    /// By one that stands for it and all later events of its transaction.
+    Rest,
+}
+
+/// To be called before the events of a statement are announced.
+pub fn begin_statement(sequence: pg_sys::Oid) -> Sender {
+    match NOTIFY.get() {
+        Notify::Off => Sender::Nobody,
+        Notify::Worker if slot::has_worker(sequence) => Sender::Worker,
+        Notify::Worker | Notify::Transaction => {
+            let known = TALLY.with_borrow(|tally| tally.queue_has_room);
+            let has_room = known.unwrap_or_else(queue_has_room);
+            TALLY.with_borrow_mut(|tally| tally.queue_has_room = Some(has_room));
+            if has_room { Sender::Transaction } else { Sender::Nobody }
+        }
+    }
+}
+
+/// Whether notifications may be put into PostgreSQL's queue. It belongs to the whole cluster, and any role can
+/// keep it from being emptied: with LISTEN and an open transaction. A transaction that finds it full fails at
+/// its commit, so nothing is put into one that is half full; a WARNING says so now and then.
+pub fn queue_has_room() -> bool {
+    const WARN_EVERY: Duration = Duration::from_secs(60);
+    thread_local! {
+        static WARNED: Cell<Option<Instant>> = const { Cell::new(None) };
+    }
+    // SAFETY: the function takes no argument and returns a float8.
+    let used = unsafe { pg_sys::pg_notification_queue_usage(std::ptr::null_mut()) };
+    if f64::from_bits(used.value() as u64) < 0.5 {
+        return true;
+    }
+    if WARNED.get().is_none_or(|warned| warned.elapsed() > WARN_EVERY) {
+        WARNED.set(Some(Instant::now()));
+        warn(
+            "01000",
+            "customer_db leaves out notifications: the NOTIFY queue is half full",
+            "Readers of the feed miss nothing. A session that LISTENs and stays in a transaction keeps the \
+             queue from being emptied: see pg_notification_queue_usage() and pg_stat_activity.",
+        );
+    }
+    false
+}
+
+/// How many notifications one transaction may put into the queue: an eighth of it. Ours take less than 300 of a
+/// page's 8192 octets each.
+pub fn max_notifications() -> i64 {
+    const PER_PAGE: i64 = 25;
+    // SAFETY: a setting of the server's start.
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    let pages = i64::from(unsafe { pg_sys::max_notify_queue_pages });
+    // QUEUE_MAX_PAGE of async.c.
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    let pages = 32 * 0x10000 - 1;
+    pages / 8 * PER_PAGE
+}
+
+/// How the next event of the transaction is to be told; None where it is not.
+pub fn next_announcement(sender: Sender) -> Option<Announcement> {
+    if sender == Sender::Nobody {
+        return None;
+    }
+    TALLY.with_borrow_mut(|tally| match tally.left()? {
+        0 => {
+            tally.current().rest = true;
+            Some(Announcement::Rest)
+        }
+        _ => {
+            tally.current().announced += 1;
+            Some(Announcement::Event)
+        }
+    })
+}
+
+/// Sends a notification, with the transaction at hand.
+pub fn send(event: &Event, announcement: Announcement) {
+    let payload = match announcement {
+        Announcement::Event => payload(event),
+        Announcement::Rest => {
+            format!(r#"{{"type":"customers-changed","position":{}}}"#, event.position)
+        }
+    };
+    let payload = CString::new(payload).expect("a payload holds no NUL");
+    // SAFETY: PostgreSQL copies both strings.
+    unsafe { pg_sys::Async_Notify(c"customers".as_ptr(), payload.as_ptr()) }
+}
+
+fn payload(event: &Event) -> String {
+    let hyphenated = |uuid: &pgrx::Uuid| uuid::Uuid::from_bytes(*uuid.as_bytes());
+    let mut payload = String::with_capacity(256);
+    let written = write!(
+        payload,
+        r#"{{"position":{},"eventId":"{}","type":"{}","customerId":"{}","version":{},"changed":["#,
+        event.position,
+        hyphenated(&event.event_id),
+        event.r#type.name(),
+        hyphenated(&event.customer_id),
+        event.version,
+    );
+    written.expect("a String takes what is written");
+    for (i, field) in event.changed.fields().map(Field::name).enumerate() {
+        payload.push_str(if i == 0 { "\"" } else { ",\"" });
+        payload.push_str(field);
+        payload.push('"');
+    }
+    payload.push_str("]}");
+    payload
+}

@@ -1,0 +1,247 @@
+//! Positions: how they are drawn, and up to where a reader knows that the feed is complete.
+//!
+//! Positions are drawn before their transactions commit, and not in the order in which these commit.
+//! So a transaction that is going to draw positions first takes a shared lock whose key is the last
+//! position drawn so far, and holds it to its end. Whatever it draws lies above its key. A reader that
+//! takes the last position H, then the lowest key M that is held, then a new snapshot, may read up to
+//! the lower of both, the watermark: a writer it did not see will draw above H, one it saw draws above M, and
+//! one that is gone is visible in the snapshot. `doc/watermark.md` has the argument in full.
+
+use super::worker::slot;
+use crate::customer::schema::POSITIONS;
+use crate::postgres::ffi;
+use crate::postgres::relation::OpenRelation;
+use crate::postgres::statement::Statement;
+use crate::postgres::transaction::with_latest_snapshot;
+use crate::refusal::Refusal;
+use pgrx::prelude::*;
+use std::cell::Cell;
+
+/// Sets our locks apart from other extensions' among the user locks, which no SQL function can take: 11 bits.
+const LOCK_CLASS: u32 = 0x62D;
+/// A position is exact as a number of JSON, so it has so many bits at most; so has a key, which is one.
+const POSITION_BITS: u32 = 53;
+/// As many bits of a key as do not fit into the third field of a lock's tag.
+const HIGH_KEY_BITS: u32 = POSITION_BITS - 32;
+
+thread_local! {
+    /// The lock that the transaction at hand holds.
+    static HELD: Cell<Option<pg_sys::LOCKTAG>> = const { Cell::new(None) };
+    /// The sequence that this session has drawn from, and a position that it had reached: while it has not
+    /// gone back behind that, it is not behind the feed.
+    static REACHED: Cell<(pg_sys::Oid, i64)> = const { Cell::new((pg_sys::InvalidOid, -1)) };
+}
+
+/// Draws positions for the events of one statement.
+pub struct Positions {
+    sequence: OpenRelation,
+    /// All positions of the transaction lie above it, or readers would lose events.
+    key: i64,
+}
+
+impl Positions {
+    /// Takes the transaction's lock before its first event draws a position.
+    pub fn open() -> Self {
+        let sequence = open_sequence();
+        let key = HELD.get().map_or_else(|| hold(&sequence), |tag| key_of(&tag));
+        Self { sequence, key }
+    }
+
+    pub fn sequence(&self) -> pg_sys::Oid {
+        self.sequence.oid()
+    }
+
+    pub fn draw(&self) -> i64 {
+        // SAFETY: the OID of the sequence that is open.
+        let position = unsafe { pg_sys::nextval_internal(self.sequence.oid(), false) };
+        if position <= self.key {
+            Refusal::PositionsRepeat.raise();
+        }
+        if position >> POSITION_BITS != 0 {
+            Refusal::PositionsExhausted.raise();
+        }
+        REACHED.set((self.sequence.oid(), position));
+        position
+    }
+}
+
+fn open_sequence() -> OpenRelation {
+    let sequence = POSITIONS.open(pg_sys::RowExclusiveLock);
+    if sequence.is_sequence() { sequence } else { Refusal::NotAttached.raise() }
+}
+
+/// Takes the lock, once for each transaction, and gives its key.
+fn hold(sequence: &OpenRelation) -> i64 {
+    let key = last_position(sequence);
+    refuse_to_repeat(sequence.oid(), key);
+    if key >> POSITION_BITS != 0 {
+        Refusal::PositionsExhausted.raise();
+    }
+    let tag = tag_of(key);
+    // SAFETY: owned by the transaction and not by a savepoint, whose rollback would release it while
+    // what follows goes on drawing positions. Should LockAcquire raise, the abort sets the owner anew.
+    unsafe {
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
+        pg_sys::LockAcquire(&tag, pg_sys::ShareLock as i32, false, false);
+        pg_sys::CurrentResourceOwner = owner;
+    }
+    HELD.set(Some(tag));
+    key
+}
+
+/// Refuses to draw from a sequence that was set back, by setval() or by a restore without its value: positions
+/// would be drawn twice, or below a consumer's place. Looks into the tables once in a session, and again when
+/// the sequence has gone back behind where the session knows it to have been.
+fn refuse_to_repeat(sequence: pg_sys::Oid, last: i64) {
+    static HIGHEST: Statement = Statement::new(
+        c"SELECT greatest((SELECT max(position) FROM customers.events),
+                          (SELECT max(position) FROM customers.consumers),
+                          (SELECT max(pruned_to) FROM customers.feed_epochs))",
+        &[],
+    );
+    let (of, reached) = REACHED.get();
+    if of == sequence && last >= reached {
+        REACHED.set((sequence, last));
+        return;
+    }
+    let highest = with_latest_snapshot(|| HIGHEST.read_value::<i64>(&[]));
+    if last < highest.unwrap_or(0) {
+        Refusal::PositionsRepeat.raise();
+    }
+    REACHED.set((sequence, last));
+}
+
+/// Lets the lock go a moment before PostgreSQL would, then wakes the worker: it would find the lock still held
+/// otherwise, and sleep on. By now the transaction is visible or gone. Nothing in here can fail: it is called
+/// when a commit cannot be undone any more.
+pub fn end_transaction() {
+    let Some(tag) = HELD.take() else { return };
+    // SAFETY: taken by hold() with this owner, which is still there.
+    unsafe {
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
+        pg_sys::LockRelease(&tag, pg_sys::ShareLock as i32, false);
+        pg_sys::CurrentResourceOwner = owner;
+    }
+    slot::wake_worker();
+}
+
+/// Leaves the lock with the transaction that was prepared.
+pub fn prepare_transaction() {
+    HELD.set(None);
+}
+
+/// How far the feed goes.
+pub struct Watermark {
+    /// The last position drawn, by any transaction.
+    pub last: i64,
+    /// Up to here a snapshot that is newer than this sees every event there will ever be.
+    pub complete_to: i64,
+    pub sequence: pg_sys::Oid,
+}
+
+impl Watermark {
+    pub fn read() -> Self {
+        let sequence = open_sequence();
+        // The order is the proof: first the sequence, then the locks, and the snapshot after both.
+        let last = last_position(&sequence);
+        let complete_to = lowest_key().map_or(last, |key| last.min(key));
+        Self { last, complete_to, sequence: sequence.oid() }
+    }
+
+    /// The same where the sequence may have been set back behind the feed. Nothing is drawn from it then, so
+    /// the feed ends with its last event.
+    pub fn read_with_feed() -> Self {
+        static LAST_EVENT: Statement =
+            Statement::new(c"SELECT max(position) FROM customers.events", &[]);
+        // Before the sequence: an event that is there now was drawn from it before.
+        let last_event =
+            with_latest_snapshot(|| LAST_EVENT.read_value::<i64>(&[])).unwrap_or_default();
+        let watermark = Self::read();
+        if watermark.last < last_event {
+            Self { last: last_event, complete_to: last_event, ..watermark }
+        } else {
+            watermark
+        }
+    }
+}
+
+/// Refuses to read the feed where nobody could tell how far it goes.
+pub fn ensure_readable() -> Result<(), Refusal> {
+    // SAFETY: variables of this backend.
+    unsafe {
+        if pg_sys::RecoveryInProgress() {
+            return Err(Refusal::Standby);
+        }
+        if pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 {
+            return Err(Refusal::Isolation);
+        }
+    }
+    Ok(())
+}
+
+/// The lowest key that a transaction holds in this database.
+fn lowest_key() -> Option<i64> {
+    // SAFETY: PostgreSQL returns its list of locks as a copy of ours.
+    let locks = unsafe {
+        let data = &*pg_sys::GetLockStatusData();
+        std::slice::from_raw_parts(data.locks, data.nelements as usize)
+    };
+    locks
+        .iter()
+        .filter(|lock| lock.holdMask != 0 && is_ours(&lock.locktag))
+        .map(|lock| key_of(&lock.locktag))
+        .min()
+}
+
+/// The tag of a lock with this key. It differs from process to process, or writers that begin together
+/// would crowd around one entry of the lock table.
+fn tag_of(key: i64) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
+        // SAFETY: variables of this backend that never change.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: LOCK_CLASS << HIGH_KEY_BITS | (key >> 32) as u32,
+        locktag_field3: key as u32,
+        // SAFETY: as above.
+        locktag_field4: unsafe { pg_sys::MyProcPid } as u16,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_USERLOCK as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    }
+}
+
+fn is_ours(tag: &pg_sys::LOCKTAG) -> bool {
+    let ours = tag_of(0);
+    tag.locktag_type == ours.locktag_type
+        && tag.locktag_lockmethodid == ours.locktag_lockmethodid
+        && tag.locktag_field1 == ours.locktag_field1
+        && tag.locktag_field2 >> HIGH_KEY_BITS == LOCK_CLASS
+}
+
+fn key_of(tag: &pg_sys::LOCKTAG) -> i64 {
+    let high = tag.locktag_field2 & ((1 << HIGH_KEY_BITS) - 1);
+    i64::from(high) << 32 | i64::from(tag.locktag_field3)
+}
+
+/// The last position drawn, by any transaction; 0 before the first. Read where nextval() reads it, whoever
+/// asks: who may write customers need not be allowed to look into the feed. A sequence that was restarted
+/// counts as drawn up to where it goes on.
+fn last_position(sequence: &OpenRelation) -> i64 {
+    // SAFETY: the one row on the one page of a sequence, read under the lock that keeps it from changing.
+    // Follows read_seq_tuple of sequence.c.
+    let state = unsafe {
+        let relation = sequence.as_ptr();
+        ffi::with_error_boundary(|| {
+            let buffer = ffi::ReadBuffer(relation, 0);
+            ffi::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let page = pg_sys::BufferGetPage(buffer);
+            let item = (*page.cast::<pg_sys::PageHeaderData>()).pd_linp.as_ptr();
+            let row = page.add((*item).lp_off() as usize);
+            let header = (*row.cast::<pg_sys::HeapTupleHeaderData>()).t_hoff;
+            let state = row.add(header.into()).cast::<pg_sys::FormData_pg_sequence_data>().read();
+            ffi::UnlockReleaseBuffer(buffer);
+            state
+        })
+    };
+    if state.is_called { state.last_value } else { state.last_value - 1 }
+}

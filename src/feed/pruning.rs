@@ -1,0 +1,86 @@
+//! Forgetting old events.
+
+use super::positions::Watermark;
+use super::reading::pruned_to;
+use crate::customer::data_owner::as_data_owner;
+use crate::customer::operation::{self, Operation};
+use crate::postgres::error::OrRaise;
+use crate::postgres::statement::{Statement, connected};
+use crate::postgres::transaction::with_latest_snapshot;
+use crate::refusal::Refusal;
+use pgrx::IntoDatum;
+use pgrx::datum::Interval;
+use pgrx::pg_sys::BuiltinOid::{INT8OID, INTERVALOID};
+use pgrx::prelude::*;
+
+/// So many events are looked at and deleted by one statement.
+const CHUNK: i64 = 10_000;
+
+#[pg_extern(sql = false)]
+fn prune_events(older_than: Option<Interval>, max_events: Option<i32>) -> i64 {
+    as_data_owner(|| {
+        let older_than = older_than.ok_or(Refusal::Missing { argument: "older_than" }).or_raise();
+        if older_than.as_micros() < 0 {
+            Refusal::Age.raise();
+        }
+        let max_events = match max_events {
+            Some(..0) => Refusal::MaxEvents.raise(),
+            Some(max) => i64::from(max),
+            None => i64::MAX,
+        };
+        let prunes = Operation { prunes: true, ..Default::default() };
+        operation::during(prunes, || prune(older_than, max_events))
+    })
+}
+
+/// Walks the feed from its beginning, and stops at the first event that is young, not acknowledged by every
+/// consumer, or not complete yet. Locks nothing that subscribers or readers wait for: a consumer that subscribes
+/// meanwhile, behind what is deleted, is told so when it reads.
+fn prune(older_than: Interval, max_events: i64) -> i64 {
+    // The last of the next events to be deleted; NULL where there is none.
+    static LAST_OLD: Statement = Statement::new(
+        c"WITH next AS (
+          SELECT position, occurred_at < now() - least($1, interval '6000 years') AS is_old
+            FROM customers.events
+           WHERE position > $2
+             AND position <= least($3, (SELECT min(position) FROM customers.consumers))
+           ORDER BY position
+           LIMIT $4)
+          SELECT max(position)
+            FROM next
+           WHERE position < coalesce((SELECT min(position) FROM next WHERE NOT is_old), 9223372036854775807)",
+        &[INTERVALOID, INT8OID, INT8OID, INT8OID],
+    );
+    static DELETE: Statement = Statement::new(
+        c"WITH deleted AS (
+          DELETE FROM customers.events WHERE position > $1 AND position <= $2 RETURNING 1)
+          SELECT count(*) FROM deleted",
+        &[INT8OID, INT8OID],
+    );
+    static KEEP_PRUNED_TO: Statement = Statement::new(
+        c"INSERT INTO customers.feed_epochs AS kept (epoch, first_position, previous_end, began_at, pruned_to)
+          SELECT coalesce(max(epoch), 1), 1, 0, now(), $1 FROM customers.feed_epochs
+          ON CONFLICT (epoch) DO UPDATE SET pruned_to = greatest(kept.pruned_to, excluded.pruned_to)",
+        &[INT8OID],
+    );
+    let complete_to = Watermark::read_with_feed().complete_to;
+    let begin = with_latest_snapshot(pruned_to);
+    let (mut pruned_to, mut deleted) = (begin, 0);
+    while deleted < max_events {
+        let chunk = CHUNK.min(max_events - deleted);
+        let params = [
+            older_than.into_datum(),
+            pruned_to.into_datum(),
+            complete_to.into_datum(),
+            chunk.into_datum(),
+        ];
+        let Some(last) = LAST_OLD.value::<i64>(&params) else { break };
+        let count = DELETE.value::<i64>(&[pruned_to.into_datum(), last.into_datum()]);
+        deleted += count.expect("a count");
+        pruned_to = last;
+    }
+    if pruned_to > begin {
+        connected(|_| KEEP_PRUNED_TO.run(&[pruned_to.into_datum()], |_| {}));
+    }
+    deleted
+}

@@ -1,0 +1,155 @@
+//! The AFTER triggers that write the events of a whole statement at once, in the same transaction.
+
+use super::event::{Changed, Event, Type, session_user};
+use super::event_writer::EventWriter;
+use super::notification::{self, Announcement, Sender};
+use super::positions::Positions;
+use crate::customer::row::CustomerRow;
+use crate::customer::schema::{CUSTOMER_COLUMNS, CUSTOMERS};
+use crate::customer::{enforcement, operation};
+use crate::postgres::error::{OrRaise, entry_point};
+use crate::postgres::random_uuid::random_uuid;
+use crate::postgres::statement::Param;
+use crate::postgres::transaction::command_id;
+use crate::postgres::trigger::{Trigger, TriggerResult, TriggerTiming};
+use crate::refusal::Refusal;
+use crate::settings;
+use pgrx::prelude::*;
+use pgrx::{IntoDatum, Uuid};
+
+#[pg_extern(sql = false)]
+fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
+    record(fcinfo, |trigger, numbers, record| {
+        let mut new_rows = trigger.new_rows().expect("the trigger names its new table");
+        while let Some(new) = new_rows.next(numbers).map(CustomerRow::new) {
+            record(Type::Registered, &new, Changed::registered(&new));
+        }
+    })
+}
+
+#[pg_extern(sql = false)]
+fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
+    record(fcinfo, |trigger, numbers, record| {
+        let mut old_rows = trigger.old_rows().expect("the trigger names its old table");
+        let mut new_rows = trigger.new_rows().expect("the trigger names its new table");
+        while let (Some(old), Some(new)) = (old_rows.next(numbers), new_rows.next(numbers)) {
+            let (old, new) = (CustomerRow::new(old), CustomerRow::new(new));
+            assert!(old.given_id() == new.given_id(), "the transition tables are not in step");
+            let changed = Changed::updated(&old, &new);
+            if !changed.any() {
+                continue;
+            }
+            if operation::erases(new.id()) {
+                record(Type::Erased, &new, Changed::NOTHING);
+            } else {
+                record(Type::Updated, &new, changed);
+            }
+        }
+    })
+}
+
+/// The body of a trigger that records: `rows` passes each row that is an event to the function that it is
+/// given.
+fn record(
+    fcinfo: pg_sys::FunctionCallInfo,
+    rows: impl FnOnce(&Trigger, &[i32; 7], &mut dyn FnMut(Type, &CustomerRow, Changed)),
+) -> TriggerResult {
+    entry_point(|| {
+        // SAFETY: this is the call at hand.
+        let trigger = unsafe { Trigger::from_call(fcinfo, &[TriggerTiming::AfterStatement]) };
+        if trigger.table_oid() != CUSTOMERS.oid() {
+            Refusal::OnlyAsTrigger.raise();
+        }
+        if trigger.table_inherits() {
+            Refusal::Inherits { table: "customers" }.raise();
+        }
+        let command = command_id();
+        // Who may write customers need not be allowed to write the feed.
+        CUSTOMERS.as_owner(|| {
+            let mut recorder = None;
+            rows(
+                &trigger,
+                &trigger.column_numbers(&CUSTOMER_COLUMNS),
+                &mut |r#type, row, changed| {
+                    recorder.get_or_insert_with(Recorder::open).record(r#type, row, changed);
+                },
+            );
+            if let Some(recorder) = recorder {
+                recorder.close();
+            }
+        });
+        enforcement::recorded(command);
+        TriggerResult::none()
+    })
+}
+
+/// Records the registration of one customer, as the trigger does for all of a statement.
+pub fn record_registration(new: &CustomerRow) {
+    let mut recorder = Recorder::open();
+    recorder.record(Type::Registered, new, Changed::registered(new));
+    recorder.close();
+}
+
+/// Writes events to customers.events and announces them.
+struct Recorder {
+    writer: EventWriter,
+    sender: Sender,
+    positions: Positions,
+    recorded_by: Param,
+    actor: Param,
+    /// Whose events have it.
+    reason: Option<(Uuid, Param)>,
+}
+
+impl Recorder {
+    fn open() -> Self {
+        let positions = Positions::open();
+        let sender = notification::begin_statement(positions.sequence());
+        Self {
+            writer: EventWriter::open(),
+            sender,
+            positions,
+            recorded_by: session_user().into_datum(),
+            actor: settings::actor().or_raise().into_datum(),
+            reason: operation::reason().map(|(id, reason)| (id, reason.into_datum())),
+        }
+    }
+
+    fn record(&mut self, r#type: Type, new: &CustomerRow, changed: Changed) {
+        let announcement = notification::next_announcement(self.sender);
+        let event = Event {
+            position: self.positions.draw(),
+            event_id: random_uuid(),
+            r#type,
+            customer_id: new.id(),
+            version: new.version().expect("set by the guard"),
+            changed,
+        };
+        let reason = self.reason.filter(|(customer_id, _)| *customer_id == event.customer_id);
+        let announce = announcement.filter(|_| self.sender == Sender::Worker);
+        let (recorded_by, actor) = (self.recorded_by, self.actor);
+        self.writer.append(|| {
+            let [customer_id, version, occurred_at] = new.event_values();
+            [
+                event.position.into_datum(),
+                event.event_id.into_datum(),
+                r#type.name().into_datum(),
+                customer_id,
+                version,
+                occurred_at,
+                Some(changed.to_jsonb(new).or_raise()),
+                recorded_by,
+                actor,
+                reason.and_then(|(_, reason)| reason),
+                announce.map(|how| how == Announcement::Event).into_datum(),
+            ]
+        });
+        if let (Sender::Transaction, Some(announcement)) = (self.sender, announcement) {
+            notification::send(&event, announcement);
+        }
+    }
+
+    fn close(self) {
+        self.writer.close();
+    }
+}

@@ -1,0 +1,289 @@
+//! Errors: how a refusal is raised, and what an error may tell when it leaves a function of ours.
+//!
+//! Every function that PostgreSQL calls runs its body in an [`entry_point`]. It covers errors of every class,
+//! PostgreSQL's own included, from the first line of the function to its last.
+
+use super::{catalog_cache, ffi};
+use crate::refusal::{Facts, PostgresError, Refusal};
+use crate::rules::personal_data::PersonalData;
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use std::any::Any;
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::ptr;
+
+/// Marks the errors that are ours.
+const DOMAIN: &CStr = c"customer_db";
+
+pub trait OrRaise<T> {
+    /// The value, or the refusal as an ERROR.
+    fn or_raise(self) -> T;
+}
+
+impl<T, E: Into<Refusal>> OrRaise<T> for Result<T, E> {
+    #[track_caller]
+    fn or_raise(self) -> T {
+        match self {
+            Ok(value) => value,
+            Err(why) => why.into().raise(),
+        }
+    }
+}
+
+impl Refusal {
+    /// Raises the refusal as an ERROR.
+    #[track_caller]
+    pub fn raise(self) -> ! {
+        report(pg_sys::PGERROR as c_int, &self.facts());
+        unreachable!("an ERROR does not return")
+    }
+}
+
+/// Writes a WARNING, to the client and to the server log.
+#[track_caller]
+pub fn warn(sqlstate: &'static str, message: &str, hint: &str) {
+    let facts =
+        Facts { sqlstate, message: message.to_owned(), detail: None, hint: hint.to_owned() };
+    report(pg_sys::WARNING as c_int, &facts);
+}
+
+/// Ends the session as PostgreSQL ends one that it has no memory for. Allocates nothing in Rust.
+pub fn out_of_memory() -> ! {
+    // SAFETY: FATAL leaves through proc_exit() and jumps over nobody; the texts are static.
+    unsafe {
+        ffi::errstart(pg_sys::FATAL as c_int, DOMAIN.as_ptr());
+        ffi::errcode(make_sqlstate("53200"));
+        ffi::errmsg_internal(c"out of memory".as_ptr());
+        ffi::errhidestmt(true);
+        ffi::errhidecontext(true);
+        ffi::errfinish(c"allocation.rs".as_ptr(), 0, ptr::null());
+    }
+    unreachable!("FATAL does not return")
+}
+
+#[track_caller]
+fn report(level: c_int, facts: &Facts) {
+    let c_string = |text: &str| CString::new(text).expect("our own texts hold no NUL");
+    let (message, hint) = (c_string(&facts.message), c_string(&facts.hint));
+    let detail = facts.detail.as_deref().map(c_string);
+    let at = Location::caller();
+    // SAFETY: the boundary catches the jump that errfinish makes, so nothing with a destructor is jumped over;
+    // it also restores error_context_stack, which is emptied so that no callback can add the row or the
+    // parameters at hand to the CONTEXT. PostgreSQL copies all texts but the domain and the file's name,
+    // which are static.
+    unsafe {
+        ffi::with_error_boundary(|| {
+            pg_sys::error_context_stack = ptr::null_mut();
+            if !ffi::errstart(level, DOMAIN.as_ptr()) {
+                return;
+            }
+            ffi::errcode(make_sqlstate(facts.sqlstate));
+            ffi::errmsg_internal(c"%s".as_ptr(), message.as_ptr());
+            if let Some(detail) = &detail {
+                ffi::errdetail_internal(c"%s".as_ptr(), detail.as_ptr());
+            }
+            ffi::errhint(c"%s".as_ptr(), hint.as_ptr());
+            ffi::errhidestmt(true);
+            ffi::errhidecontext(true);
+            ffi::errfinish(at.file_as_c_str().as_ptr(), at.line() as c_int, ptr::null());
+        });
+    }
+}
+
+/// Runs the body of a function that PostgreSQL calls.
+///
+/// An error that ends it, of whatever class, leaves neither STATEMENT nor CONTEXT nor a DETAIL for the log
+/// alone: they may hold the call's literals, its parameters, the row, or another session's statement. It keeps
+/// its SQLSTATE and the names of schema, table and constraint; its message stays where it cannot hold a value.
+/// A panic becomes one fixed message.
+pub fn entry_point<T>(body: impl FnOnce() -> T) -> T {
+    // Called for every report while the body runs, FATAL included, and the last one to be called: what further
+    // callbacks would add is what must not be told.
+    unsafe extern "C-unwind" fn hide(_argument: *mut c_void) {
+        // SAFETY: PostgreSQL calls this while it makes a report.
+        unsafe {
+            ffi::errhidestmt(true);
+            ffi::errhidecontext(true);
+        }
+    }
+    let mut callback = pg_sys::ErrorContextCallback {
+        previous: ptr::null_mut(),
+        callback: Some(hide),
+        arg: ptr::null_mut(),
+    };
+    let definitions = catalog_cache::generation();
+    // SAFETY: the callback outlives its place on the stack, which is given back below whatever happens; a
+    // FATAL never returns here.
+    let (outer, context) = unsafe {
+        let outer = pg_sys::error_context_stack;
+        pg_sys::error_context_stack = &mut callback;
+        (outer, pg_sys::CurrentMemoryContext)
+    };
+    let result = catch_unwind(AssertUnwindSafe(body));
+    // SAFETY: as above.
+    unsafe { pg_sys::error_context_stack = outer };
+    result.unwrap_or_else(|panic| {
+        // SAFETY: the context that the function was called in outlives the call.
+        unsafe { pg_sys::CurrentMemoryContext = context };
+        rethrow(panic, definitions != catalog_cache::generation())
+    })
+}
+
+/// Raises again what has ended an entry point, without what must not be told.
+fn rethrow(panic: Box<dyn Any + Send>, definitions_changed: bool) -> ! {
+    if !matches!(panic.downcast_ref(), Some(CaughtError::PostgresError(_))) {
+        Refusal::Bug.raise();
+    }
+    drop(panic);
+    // SAFETY: PostgreSQL's error stack still holds the error, and CurrentMemoryContext is not ErrorContext, as
+    // CopyErrorData wants. The copy is ours to change.
+    unsafe {
+        let error = &mut *pg_sys::CopyErrorData();
+        pg_sys::FlushErrorState();
+        if !is_ours(error) {
+            let sqlstate = unmake_sqlstate(error.sqlerrcode);
+            let facts = PostgresError {
+                sqlstate: &sqlstate,
+                message: &text(error.message),
+                schema: &text(error.schema_name),
+                constraint: &text(error.constraint_name),
+            };
+            if let Some(refusal) = Refusal::in_place_of(&facts) {
+                replace(error, &refusal.facts());
+            } else if definitions_changed && sqlstate == "XX000" {
+                // "could not open relation with OID", "cache lookup failed": something was dropped meanwhile.
+                let facts = Refusal::DefinitionsChanged.facts();
+                error.sqlerrcode = make_sqlstate(facts.sqlstate);
+                replace(error, &facts);
+            } else {
+                without_values(error, &sqlstate);
+            }
+        }
+        error.detail_log = ptr::null_mut();
+        error.context = ptr::null_mut();
+        error.internalquery = ptr::null_mut();
+        error.internalpos = 0;
+        error.hide_stmt = true;
+        error.hide_ctx = true;
+        pg_sys::ReThrowError(error);
+    }
+    // The bindings of PostgreSQL 18 do not say that it never returns; those of 15 to 17 do.
+    #[allow(unreachable_code)]
+    {
+        unreachable!("ReThrowError jumps")
+    }
+}
+
+fn is_ours(error: &pg_sys::ErrorData) -> bool {
+    // SAFETY: the domain of an error is a static text, and never null.
+    unsafe { CStr::from_ptr(error.domain) == DOMAIN }
+}
+
+/// Takes out of an error that is not ours what may hold a value.
+fn without_values(error: &mut pg_sys::ErrorData, sqlstate: &str) {
+    // PostgreSQL writes values into messages of this class, data exceptions: a casting index expression says
+    // what it could not cast.
+    let names_values = sqlstate.starts_with("22");
+    let tells =
+        [error.message, error.detail, error.hint].iter().any(|part| holds_protected(&text(*part)));
+    if names_values || tells {
+        replace(
+            error,
+            &Facts {
+                sqlstate: "",
+                message: "a trigger, constraint or expression of the table's owner has failed".to_owned(),
+                detail: None,
+                hint: "See what the owner has added to the tables of schema customers; its own message could \
+                       hold a customer's data."
+                    .to_owned(),
+            },
+        );
+    } else if sqlstate.starts_with("23") {
+        // "Key (email)=(…) already exists", "Failing row contains (…)".
+        error.detail = ptr::null_mut();
+        if error.hint.is_null() {
+            error.hint = palloced("See the constraint that is named.");
+        }
+    }
+}
+
+fn replace(error: &mut pg_sys::ErrorData, facts: &Facts) {
+    error.message = palloced(&facts.message);
+    error.detail = facts.detail.as_deref().map_or(ptr::null_mut(), palloced);
+    error.hint = palloced(&facts.hint);
+}
+
+/// A copy in the current memory context.
+fn palloced(text: &str) -> *mut c_char {
+    let text = CString::new(text).expect("our own texts hold no NUL");
+    // SAFETY: pstrdup copies.
+    unsafe { pg_sys::pstrdup(text.as_ptr()) }
+}
+
+fn text<'a>(text: *const c_char) -> std::borrow::Cow<'a, str> {
+    if text.is_null() {
+        return "".into();
+    }
+    // SAFETY: a text of an ErrorData is null or ends in NUL, and lives as long as its copy.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy()
+}
+
+/// MAKE_SQLSTATE of elog.h: six bits a character.
+const fn make_sqlstate(code: &str) -> c_int {
+    let code = code.as_bytes();
+    assert!(code.len() == 5);
+    let mut packed = 0;
+    let mut i = 5;
+    while i > 0 {
+        i -= 1;
+        packed = packed << 6 | ((code[i] - b'0') & 0x3F) as c_int;
+    }
+    packed
+}
+
+/// unpack_sql_state() of elog.c.
+fn unmake_sqlstate(packed: c_int) -> String {
+    (0..5).map(|i| char::from((packed >> (6 * i) & 0x3F) as u8 + b'0')).collect()
+}
+
+/// Whose personal data the texts of [`protect`] are.
+#[derive(Clone, Copy)]
+pub enum Protected {
+    /// The arguments of the call.
+    Call,
+    /// The row that was written last, before and after.
+    Row,
+}
+
+/// As many texts as [`Protected::Row`] has.
+const SLOTS: usize = 4;
+
+thread_local! {
+    /// What no message may hold, kept unnormalised: it is needed only when an error passes through.
+    static PROTECTED: RefCell<[String; 2 * SLOTS]> =
+        const { RefCell::new([const { String::new() }; 2 * SLOTS]) };
+}
+
+/// Keeps addresses and names at hand, so that an error whose text holds one can be told. They replace those
+/// of the same kind.
+pub fn protect(kind: Protected, texts: [Option<&str>; SLOTS]) {
+    PROTECTED.with_borrow_mut(|kept| {
+        for (kept, text) in kept[kind as usize * SLOTS..].iter_mut().zip(texts) {
+            kept.clear();
+            kept.push_str(text.unwrap_or_default());
+        }
+    });
+}
+
+fn holds_protected(message: &str) -> bool {
+    if message.is_empty() {
+        return false;
+    }
+    let mut data = PersonalData::new();
+    PROTECTED.with_borrow(|kept| {
+        kept.iter().filter(|text| !text.is_empty()).for_each(|text| data.add_email(text));
+    });
+    data.appears_in(message)
+}

@@ -1,0 +1,79 @@
+//! PostgreSQL's functions as they are. Around each call of its own, pgrx saves and restores the state that
+//! errors are raised with, some 110 instructions; a registration makes calls by the dozen, which was a tenth
+//! of its work. Those that follow each other share one [`with_error_boundary`] instead.
+//!
+//! Inside it nothing may panic or have a destructor: an error jumps out of it over whatever is there.
+
+use pgrx::pg_sys::*;
+use std::ffi::{c_char, c_int, c_void};
+
+/// Turns PostgreSQL's errors into Rust's panics.
+pub use pgrx::pg_sys::ffi::pg_guard_ffi_boundary as with_error_boundary;
+
+// These raise no errors, so they need no boundary.
+unsafe extern "C-unwind" {
+    pub safe fn GetUserId() -> Oid;
+    pub safe fn GetSessionUserId() -> Oid;
+    pub fn GetUserIdAndSecContext(user: *mut Oid, context: *mut c_int);
+    pub fn SetUserIdAndSecContext(user: Oid, context: c_int);
+    pub safe fn IsInParallelMode() -> bool;
+    pub safe fn IsLogicalWorker() -> bool;
+    pub safe fn GetCurrentSubTransactionId() -> SubTransactionId;
+    pub fn TransactionIdIsCurrentTransactionId(xid: TransactionId) -> bool;
+    /// now(): microseconds since 2000.
+    pub safe fn GetCurrentTransactionStartTimestamp() -> TimestampTz;
+    pub safe fn GetCurrentTimestamp() -> TimestampTz;
+}
+
+unsafe extern "C-unwind" {
+    // pgrx keeps these to itself, and its own reports know neither SQLSTATEs of our own nor errhidestmt.
+    pub fn errstart(elevel: c_int, domain: *const c_char) -> bool;
+    pub fn errcode(sqlerrcode: c_int) -> c_int;
+    pub fn errmsg_internal(fmt: *const c_char, ...) -> c_int;
+    pub fn errdetail_internal(fmt: *const c_char, ...) -> c_int;
+    pub fn errhint(fmt: *const c_char, ...) -> c_int;
+    pub fn errhidestmt(hide: bool) -> c_int;
+    pub fn errhidecontext(hide: bool) -> c_int;
+    pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
+
+    pub fn palloc0(size: Size) -> *mut c_void;
+    pub fn MemoryContextReset(context: MemoryContext);
+
+    pub fn relation_open(relation: Oid, lock: LOCKMODE) -> Relation;
+
+    pub fn ReadBuffer(relation: Relation, block: BlockNumber) -> Buffer;
+    pub fn LockBuffer(buffer: Buffer, mode: c_int);
+    pub fn UnlockReleaseBuffer(buffer: Buffer);
+
+    pub fn CreateExecutorState() -> *mut EState;
+    pub fn MakePerTupleExprContext(estate: *mut EState) -> *mut ExprContext;
+    pub fn FreeExecutorState(estate: *mut EState);
+    pub fn ExecOpenIndices(result: *mut ResultRelInfo, speculative: bool);
+    pub fn index_close(index: Relation, lock: LOCKMODE);
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    pub fn index_insert_cleanup(index: Relation, info: *mut IndexInfo);
+    pub fn MakeSingleTupleTableSlot(
+        desc: TupleDesc,
+        ops: *const TupleTableSlotOps,
+    ) -> *mut TupleTableSlot;
+    pub fn ExecStoreVirtualTuple(slot: *mut TupleTableSlot) -> *mut TupleTableSlot;
+    pub fn ExecDropSingleTupleTableSlot(slot: *mut TupleTableSlot);
+    pub fn simple_table_tuple_insert(relation: Relation, slot: *mut TupleTableSlot);
+    pub fn ExecInsertIndexTuples(
+        result: *mut ResultRelInfo,
+        slot: *mut TupleTableSlot,
+        estate: *mut EState,
+        update: bool,
+        no_duplicate_error: bool,
+        conflict: *mut bool,
+        arbiters: *mut List,
+        #[cfg(not(feature = "pg15"))] only_summarizing: bool,
+    ) -> *mut List;
+
+    pub fn pushJsonbValue(
+        state: *mut *mut JsonbParseState,
+        token: JsonbIteratorToken::Type,
+        value: *mut JsonbValue,
+    ) -> *mut JsonbValue;
+    pub fn JsonbValueToJsonb(value: *mut JsonbValue) -> *mut Jsonb;
+}

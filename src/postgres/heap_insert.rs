@@ -1,0 +1,174 @@
+//! Inserting without the executor, which takes longer to set up for one row than the row takes to insert: for
+//! tables whose shape leaves nothing else to do.
+
+use super::ffi;
+use super::relation::{Column, OpenRelation};
+use super::statement::Param;
+use pgrx::pg_sys;
+use std::ffi::c_char;
+use std::ptr;
+
+/// The shape that a table must have. Where its owner has added anything else that takes part in an INSERT,
+/// PostgreSQL has to see to it.
+pub struct FastPathShape<'a, const N: usize> {
+    pub columns: &'a [Column; N],
+    pub checks: usize,
+}
+
+/// A trigger that fires on INSERT, and whose work the caller does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct InsertTrigger {
+    pub function: pg_sys::Oid,
+    /// TRIGGER_TYPE_… of pg_trigger.h.
+    pub r#type: u32,
+}
+
+impl<const N: usize> FastPathShape<'_, N> {
+    /// Whether the table has just these columns, each as nullable as it should be, and just these triggers on
+    /// INSERT; gives the numbers of the columns.
+    pub fn matches(&self, table: &OpenRelation, triggers: &[InsertTrigger]) -> Option<[i32; N]> {
+        let (class, all) = table.class_and_triggers();
+        let fits = table.is_plain_table()
+            && class.relnatts as usize == N
+            && !class.relhasrules
+            && !class.relrowsecurity
+            && !class.relispartition
+            && table.constraints().map_or(0, |constr| constr.num_check.into()) == self.checks
+            && !table.constraints().is_some_and(generates);
+        let mut on_insert =
+            all.iter().filter(|trigger| trigger.tgtype as u32 & pg_sys::TRIGGER_TYPE_INSERT != 0);
+        let fits = fits
+            && on_insert.clone().count() == triggers.len()
+            && on_insert.all(|trigger| {
+                trigger.tgenabled == pg_sys::TRIGGER_FIRES_ON_ORIGIN as c_char
+                    && trigger.tgqual.is_null()
+                    && triggers.iter().any(|expected| {
+                        trigger.tgfoid == expected.function
+                            && trigger.tgtype as u32 == expected.r#type
+                    })
+            });
+        if !fits {
+            return None;
+        }
+        let numbers = table.column_numbers(self.columns);
+        let desc = table.tuple_desc();
+        let nullable = |number: i32| desc.get(number as usize - 1).is_some_and(|c| !c.attnotnull);
+        let as_nullable = self
+            .columns
+            .iter()
+            .zip(numbers)
+            .all(|(column, number)| column.nullable == nullable(number));
+        as_nullable.then_some(numbers)
+    }
+}
+
+fn generates(constr: &pg_sys::TupleConstr) -> bool {
+    #[cfg(feature = "pg18")]
+    if constr.has_generated_virtual {
+        return true;
+    }
+    constr.has_generated_stored
+}
+
+/// Inserts rows and their index entries. Defaults, CHECKs and triggers are the caller's business.
+pub struct HeapInsert {
+    table: OpenRelation,
+    estate: *mut pg_sys::EState,
+    result: *mut pg_sys::ResultRelInfo,
+    slot: *mut pg_sys::TupleTableSlot,
+    /// What a row's values are made in.
+    context: pg_sys::MemoryContext,
+}
+
+impl HeapInsert {
+    /// For a table that has the [shape](FastPathShape).
+    pub fn begin(table: OpenRelation) -> Self {
+        // SAFETY: all of it is made for this table and lives until close(), or until PostgreSQL cleans
+        // up after an error.
+        unsafe {
+            let relation = table.as_ptr();
+            let (estate, result, slot, econtext) = ffi::with_error_boundary(|| {
+                let estate = ffi::CreateExecutorState();
+                let result: *mut pg_sys::ResultRelInfo =
+                    ffi::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
+                (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
+                (*result).ri_RelationDesc = relation;
+                ffi::ExecOpenIndices(result, false);
+                let slot =
+                    ffi::MakeSingleTupleTableSlot((*relation).rd_att, &pg_sys::TTSOpsVirtual);
+                (estate, result, slot, ffi::MakePerTupleExprContext(estate))
+            });
+            Self { table, estate, result, slot, context: (*econtext).ecxt_per_tuple_memory }
+        }
+    }
+
+    /// Inserts a row whose columns with these numbers have the values that `values` makes, and whose others
+    /// are NULL. What `values` allocates from PostgreSQL is freed afterwards. Follows simple_heap_insert of
+    /// heapam.c and ExecInsert of nodeModifyTable.c.
+    pub fn insert<const N: usize>(
+        &mut self,
+        numbers: &[i32; N],
+        values: impl FnOnce() -> [Param; N],
+    ) {
+        // SAFETY: the slot is this table's and empty, and is empty again before the context is.
+        unsafe {
+            let caller = pg_sys::MemoryContextSwitchTo(self.context);
+            let count = (*(*self.slot).tts_tupleDescriptor).natts as usize;
+            let slot_values = std::slice::from_raw_parts_mut((*self.slot).tts_values, count);
+            let slot_nulls = std::slice::from_raw_parts_mut((*self.slot).tts_isnull, count);
+            slot_nulls.fill(true);
+            for (number, value) in numbers.iter().zip(values()) {
+                let i = *number as usize - 1;
+                slot_nulls[i] = value.is_none();
+                slot_values[i] = value.unwrap_or(pg_sys::Datum::null());
+            }
+            let clear = (*(*self.slot).tts_ops).clear.expect("every slot can be cleared");
+            ffi::with_error_boundary(|| {
+                ffi::ExecStoreVirtualTuple(self.slot);
+                ffi::simple_table_tuple_insert(self.table.as_ptr(), self.slot);
+                ffi::ExecInsertIndexTuples(
+                    self.result,
+                    self.slot,
+                    self.estate,
+                    false,
+                    false,
+                    ptr::null_mut(),
+                    ptr::null_mut(),
+                    #[cfg(not(feature = "pg15"))]
+                    false,
+                );
+                clear(self.slot);
+                ffi::MemoryContextReset(self.context);
+            });
+            pg_sys::MemoryContextSwitchTo(caller);
+        }
+    }
+
+    pub fn close(self) {
+        // SAFETY: made in begin(), in the reverse order.
+        unsafe {
+            ffi::with_error_boundary(|| {
+                ffi::ExecDropSingleTupleTableSlot(self.slot);
+                close_indexes(self.result);
+                ffi::FreeExecutorState(self.estate);
+            });
+        }
+    }
+}
+
+/// Does what ExecCloseIndices of execIndexing.c does, but keeps the locks to the end of the transaction, as that
+/// of the table is kept: letting all go at once takes a third of the work.
+///
+/// # Safety
+/// Inside an error boundary; ExecOpenIndices has opened them.
+unsafe fn close_indexes(result: *mut pg_sys::ResultRelInfo) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        for i in 0..(*result).ri_NumIndices as usize {
+            let index = *(*result).ri_IndexRelationDescs.add(i);
+            #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+            ffi::index_insert_cleanup(index, *(*result).ri_IndexRelationInfo.add(i));
+            ffi::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
+        }
+    }
+}

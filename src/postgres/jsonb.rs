@@ -1,0 +1,222 @@
+//! jsonb, read and made in place: as text it would take longer, and hold numbers that other libraries
+//! cannot read.
+
+use super::ffi;
+use super::text::utf8;
+use super::transaction::check_for_interrupts;
+use crate::refusal::Refusal;
+use pg_sys::JsonbIteratorToken::{
+    WJB_BEGIN_ARRAY, WJB_BEGIN_OBJECT, WJB_ELEM, WJB_END_OBJECT, WJB_KEY, WJB_VALUE,
+};
+use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
+use pgrx::datum::Datum;
+use pgrx::nullable::Nullable;
+use pgrx::{FromDatum, impl_sql_translatable, pg_sys};
+use std::marker::PhantomData;
+use std::ptr;
+
+/// A jsonb argument, column value or result: not detoasted.
+#[derive(Clone, Copy)]
+pub struct Jsonb<'a>(pg_sys::Datum, PhantomData<&'a [u8]>);
+
+impl_sql_translatable!(Jsonb<'_>, "jsonb");
+
+impl FromDatum for Jsonb<'_> {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        _type: pg_sys::Oid,
+    ) -> Option<Self> {
+        // SAFETY: promised by the caller.
+        (!is_null).then(|| unsafe { Self::new(datum) })
+    }
+}
+
+// SAFETY: the argument is declared as jsonb, and lives as long as the call.
+unsafe impl<'fcx> ArgAbi<'fcx> for Jsonb<'fcx> {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        unsafe { arg.unbox_arg_using_from_datum() }.expect("the argument is not NULL")
+    }
+
+    unsafe fn unbox_nullable_arg(arg: Arg<'_, 'fcx>) -> Nullable<Self> {
+        unsafe { arg.unbox_arg_using_from_datum().into() }
+    }
+}
+
+// SAFETY: the result is declared as jsonb.
+unsafe impl BoxRet for Jsonb<'_> {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
+        unsafe { fcinfo.return_raw_datum(self.0) }
+    }
+}
+
+impl<'a> Jsonb<'a> {
+    /// # Safety
+    /// The datum is a jsonb that is valid and does not change for `'a`.
+    pub unsafe fn new(datum: pg_sys::Datum) -> Self {
+        Self(datum, PhantomData)
+    }
+
+    /// A copy in a memory context, as long as which it lives.
+    pub fn copy_into<'copy>(self, context: pg_sys::MemoryContext) -> Jsonb<'copy> {
+        // SAFETY: a jsonb is a varlena. Its one use is as the result of the call whose context this is.
+        unsafe {
+            let caller = pg_sys::MemoryContextSwitchTo(context);
+            let copy = pg_sys::datumCopy(self.0, false, -1);
+            pg_sys::MemoryContextSwitchTo(caller);
+            Jsonb::new(copy)
+        }
+    }
+
+    /// The length in octets, found out without detoasting.
+    pub fn octets(self) -> usize {
+        // SAFETY: a jsonb is a varlena.
+        unsafe { pg_sys::toast_raw_datum_size(self.0) }
+    }
+
+    /// What it holds, detoasted in the memory context at hand.
+    pub fn root(self) -> Container<'a> {
+        // SAFETY: a jsonb is a varlena; what is detoasted lives as long as the call.
+        unsafe {
+            let jsonb: *mut pg_sys::Jsonb = pg_sys::pg_detoast_datum(self.0.cast_mut_ptr()).cast();
+            Container(&raw mut (*jsonb).root, PhantomData)
+        }
+    }
+}
+
+/// An object, an array, or a scalar, which is kept as an array of one.
+#[derive(Clone, Copy)]
+pub struct Container<'a>(*mut pg_sys::JsonbContainer, PhantomData<&'a [u8]>);
+
+/// What a field holds, as far as anybody here wants to know.
+#[derive(Clone, Copy)]
+pub enum Value<'a> {
+    Null,
+    /// Not checked for UTF-8: see [`Value::text`].
+    String(&'a [u8]),
+    Other,
+}
+
+impl<'a> Value<'a> {
+    /// The text of a string, None for null.
+    pub fn text(self, field: &'static str) -> Result<Option<&'a str>, Refusal> {
+        match self {
+            Self::Null => Ok(None),
+            Self::String(octets) => utf8(octets, field).map(Some),
+            Self::Other => Err(Refusal::NotText { field }),
+        }
+    }
+}
+
+/// The fields of an object, each once.
+pub type Fields<'a> = Vec<(&'a [u8], Value<'a>)>;
+
+impl<'a> Container<'a> {
+    fn header(self) -> u32 {
+        // SAFETY: a container begins with its header.
+        unsafe { (*self.0).header }
+    }
+
+    /// Whether the document is a string.
+    pub fn is_string(self) -> bool {
+        let mut value = pg_sys::JsonbValue::default();
+        // SAFETY: JsonbExtractScalar looks at the root, which lives.
+        self.header() & pg_sys::JB_FSCALAR != 0
+            && unsafe { pg_sys::JsonbExtractScalar(self.0, &mut value) }
+            && value.type_ == pg_sys::jbvType::jbvString
+    }
+
+    /// How many elements an array has; None where it is none.
+    pub fn array_len(self) -> Option<usize> {
+        let is_array =
+            self.header() & (pg_sys::JB_FARRAY | pg_sys::JB_FSCALAR) == pg_sys::JB_FARRAY;
+        is_array.then(|| (self.header() & pg_sys::JB_CMASK) as usize)
+    }
+
+    /// The fields of an object; None where it is none.
+    pub fn fields(self) -> Option<Fields<'a>> {
+        if self.header() & pg_sys::JB_FOBJECT == 0 {
+            return None;
+        }
+        let mut fields = Vec::new();
+        let mut value = pg_sys::JsonbValue::default();
+        // SAFETY: nested values are skipped, so keys and values come in turn until the object ends.
+        unsafe {
+            let mut iterator = pg_sys::JsonbIteratorInit(self.0);
+            pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
+            while pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) == WJB_KEY {
+                let key = string_of(&value);
+                pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
+                let value = match value.type_ {
+                    pg_sys::jbvType::jbvNull => Value::Null,
+                    pg_sys::jbvType::jbvString => Value::String(string_of(&value)),
+                    _ => Value::Other,
+                };
+                fields.push((key, value));
+            }
+        }
+        Some(fields)
+    }
+
+    /// Passes the elements of an array to `each`: each as a container, or None for a scalar.
+    pub fn for_each_element(self, mut each: impl FnMut(Option<Container<'a>>)) {
+        let mut value = pg_sys::JsonbValue::default();
+        // SAFETY: nested values are skipped, so one element comes after the other until the array ends.
+        unsafe {
+            let mut iterator = pg_sys::JsonbIteratorInit(self.0);
+            let begin = pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
+            if begin != WJB_BEGIN_ARRAY {
+                return;
+            }
+            while pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) == WJB_ELEM {
+                check_for_interrupts();
+                each(
+                    (value.type_ == pg_sys::jbvType::jbvBinary)
+                        .then(|| Container(value.val.binary.data, PhantomData)),
+                );
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The value is a string inside a jsonb that lives for `'a`.
+unsafe fn string_of<'a>(value: &pg_sys::JsonbValue) -> &'a [u8] {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let string = value.val.string;
+        std::slice::from_raw_parts(string.val.cast(), string.len as usize)
+    }
+}
+
+/// An object of texts and nulls, in the memory context at hand.
+pub fn object<'a>(fields: impl Iterator<Item = (&'static str, Option<&'a str>)>) -> pg_sys::Datum {
+    let mut pairs: Vec<_> =
+        fields.map(|(key, value)| (string(key), value.map_or_else(null, string))).collect();
+    let mut state = ptr::null_mut();
+    // SAFETY: keys and values come in turn, between begin and end, which gives the whole; the strings they
+    // point to outlive the object, which JsonbValueToJsonb copies.
+    unsafe {
+        ffi::with_error_boundary(|| {
+            ffi::pushJsonbValue(&mut state, WJB_BEGIN_OBJECT, ptr::null_mut());
+            for (key, value) in &mut pairs {
+                ffi::pushJsonbValue(&mut state, WJB_KEY, key);
+                ffi::pushJsonbValue(&mut state, WJB_VALUE, value);
+            }
+            let object = ffi::pushJsonbValue(&mut state, WJB_END_OBJECT, ptr::null_mut());
+            ffi::JsonbValueToJsonb(object)
+        })
+        .into()
+    }
+}
+
+fn null() -> pg_sys::JsonbValue {
+    pg_sys::JsonbValue { type_: pg_sys::jbvType::jbvNull, ..Default::default() }
+}
+
+fn string(text: &str) -> pg_sys::JsonbValue {
+    let mut value = pg_sys::JsonbValue { type_: pg_sys::jbvType::jbvString, ..Default::default() };
+    value.val.string.len = text.len() as i32;
+    value.val.string.val = text.as_ptr().cast_mut().cast();
+    value
+}

@@ -1,0 +1,15 @@
+//! A toolbox for extensions: what PostgreSQL offers, with its conditions in the types. It knows no customer.
+
+pub mod allocation;
+pub mod catalog_cache;
+pub mod error;
+pub mod ffi;
+pub mod heap_insert;
+pub mod jsonb;
+pub mod random_uuid;
+pub mod relation;
+pub mod result_set;
+pub mod statement;
+pub mod text;
+pub mod transaction;
+pub mod trigger;

@@ -1,0 +1,288 @@
+//! Relations: sought by name, opened, described, and worked on in their owner's name.
+
+use super::catalog_cache::{self, CatalogCache};
+use super::error::OrRaise;
+use super::ffi;
+use crate::refusal::Refusal;
+use pgrx::pg_sys::{BuiltinOid, InvalidOid, Oid};
+use pgrx::{PgTupleDesc, pg_sys};
+use std::ffi::{CStr, c_char};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// A relation of a schema, sought by name. Its OID is remembered until a definition may have changed: after
+/// DROP and CREATE, or a rename, the name is another relation's.
+pub struct NamedRelation {
+    schema: &'static CStr,
+    name: &'static CStr,
+    generation: AtomicU64,
+    oid: AtomicU32,
+}
+
+impl NamedRelation {
+    pub const fn new(schema: &'static CStr, name: &'static CStr) -> Self {
+        Self { schema, name, generation: AtomicU64::new(0), oid: AtomicU32::new(0) }
+    }
+
+    /// Its OID; None where there is no such relation or schema.
+    pub fn find(&self) -> Option<Oid> {
+        let generation = catalog_cache::generation();
+        if self.generation.load(Ordering::Relaxed) != generation {
+            // SAFETY: look-ups by name; no relation is in a schema that is not there.
+            let oid = unsafe {
+                let schema = pg_sys::get_namespace_oid(self.schema.as_ptr(), true);
+                pg_sys::get_relname_relid(self.name.as_ptr(), schema)
+            };
+            self.oid.store(oid.to_u32(), Ordering::Relaxed);
+            self.generation.store(generation, Ordering::Relaxed);
+        }
+        let oid = Oid::from(self.oid.load(Ordering::Relaxed));
+        (oid != InvalidOid).then_some(oid)
+    }
+
+    /// Its OID; refuses where there is none.
+    pub fn oid(&self) -> Oid {
+        self.find().ok_or(Refusal::NotAttached).or_raise()
+    }
+
+    /// Opens the relation that has the name once the lock is held: the one that had it before may have been
+    /// renamed or dropped while this waited. The lock is kept to the end of the transaction, like a
+    /// statement's. Follows RangeVarGetRelidExtended of namespace.c.
+    pub fn open(&self, lock: u32) -> OpenRelation {
+        let lock = lock as pg_sys::LOCKMODE;
+        loop {
+            let oid = self.oid();
+            // SAFETY: locking an OID that is no relation's any more is harmless; once the name is found to be
+            // this relation's still, the lock keeps it so.
+            unsafe {
+                pg_sys::LockRelationOid(oid, lock);
+                if self.find() == Some(oid) {
+                    let none = pg_sys::NoLock as pg_sys::LOCKMODE;
+                    return OpenRelation(ffi::with_error_boundary(|| {
+                        ffi::relation_open(oid, none)
+                    }));
+                }
+                pg_sys::UnlockRelationOid(oid, lock);
+            }
+        }
+    }
+
+    /// Does work with the rights of the relation's owner, and no more: the session cannot be given another role
+    /// meanwhile.
+    pub fn as_owner<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.as_owner_within(pg_sys::SECURITY_LOCAL_USERID_CHANGE, work)
+    }
+
+    /// The same, where nothing that the owner has put in the way may outlast the work: no deferred trigger, no
+    /// temporary object.
+    pub fn as_restricted_owner<T>(&self, work: impl FnOnce() -> T) -> T {
+        let bounds = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+        self.as_owner_within(bounds, work)
+    }
+
+    fn as_owner_within<T>(&self, bounds: u32, work: impl FnOnce() -> T) -> T {
+        let owner = owner_of(self.oid());
+        let (mut user, mut context) = (InvalidOid, 0);
+        // SAFETY: should the work raise, the abort of the transaction or savepoint restores user and context.
+        unsafe {
+            ffi::GetUserIdAndSecContext(&mut user, &mut context);
+            ffi::SetUserIdAndSecContext(owner, context | bounds as i32);
+            let done = work();
+            ffi::SetUserIdAndSecContext(user, context);
+            done
+        }
+    }
+}
+
+fn owner_of(relation: Oid) -> Oid {
+    thread_local! {
+        static OWNER: CatalogCache<Oid, Option<Oid>> = const { CatalogCache::new() };
+    }
+    // SAFETY: a look-up in the catalogue's cache, whose entry is let go.
+    let look_up = || unsafe {
+        let key = pg_sys::Datum::from(relation);
+        let entry = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, key);
+        (!entry.is_null()).then(|| {
+            let class = pg_sys::GETSTRUCT(entry).cast::<pg_sys::FormData_pg_class>();
+            let owner = (*class).relowner;
+            pg_sys::ReleaseSysCache(entry);
+            owner
+        })
+    };
+    OWNER.with(|owner| owner.get(relation, look_up)).ok_or(Refusal::NotAttached).or_raise()
+}
+
+/// A relation that is open, with a lock.
+pub struct OpenRelation(pg_sys::Relation);
+
+impl Drop for OpenRelation {
+    fn drop(&mut self) {
+        // After an error PostgreSQL closes it itself.
+        if !std::thread::panicking() {
+            // SAFETY: open, and closed once.
+            unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock as pg_sys::LOCKMODE) }
+        }
+    }
+}
+
+impl OpenRelation {
+    pub fn as_ptr(&self) -> pg_sys::Relation {
+        self.0
+    }
+
+    fn class(&self) -> &pg_sys::FormData_pg_class {
+        // SAFETY: an open relation has its entry of pg_class.
+        unsafe { &*(*self.0).rd_rel }
+    }
+
+    pub fn oid(&self) -> Oid {
+        // SAFETY: the relation is open.
+        unsafe { (*self.0).rd_id }
+    }
+
+    pub fn is_plain_table(&self) -> bool {
+        self.class().relkind == pg_sys::RELKIND_RELATION as c_char
+    }
+
+    pub fn is_sequence(&self) -> bool {
+        self.class().relkind == pg_sys::RELKIND_SEQUENCE as c_char
+    }
+
+    pub fn class_and_triggers(&self) -> (&pg_sys::FormData_pg_class, &[pg_sys::Trigger]) {
+        // SAFETY: triggers are as many as their count says.
+        let triggers = unsafe {
+            (*self.0).trigdesc.as_ref().map_or(&[][..], |desc| {
+                std::slice::from_raw_parts(desc.triggers, desc.numtriggers as usize)
+            })
+        };
+        (self.class(), triggers)
+    }
+
+    pub fn tuple_desc(&self) -> PgTupleDesc<'_> {
+        // SAFETY: the descriptor lives as long as the relation is open.
+        unsafe { PgTupleDesc::from_pg_unchecked((*self.0).rd_att) }
+    }
+
+    pub fn constraints(&self) -> Option<&pg_sys::TupleConstr> {
+        // SAFETY: as above.
+        unsafe { (*(*self.0).rd_att).constr.as_ref() }
+    }
+
+    /// Whether a role holds a privilege on it, ACL_… of acl.h.
+    pub fn is_granted(&self, role: Oid, privilege: u32) -> bool {
+        // SAFETY: a look-up of an open relation.
+        let answer = unsafe { pg_sys::pg_class_aclcheck(self.oid(), role, privilege.into()) };
+        answer == pg_sys::AclResult::ACLCHECK_OK
+    }
+
+    /// The numbers of columns, from 1, which as a rule are the table's first, in this order. Refuses where one
+    /// is not there or of another type.
+    pub fn column_numbers<const N: usize>(&self, columns: &[Column; N]) -> [i32; N] {
+        // SAFETY: the relation is open.
+        unsafe { column_numbers(self.0, columns) }
+    }
+}
+
+/// Whether a table is a parent, a child or a partition: a statement on another table can then write its rows,
+/// past its statement triggers. Costs nothing until a definition changes.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn inherits(relation: pg_sys::Relation) -> bool {
+    thread_local! {
+        static INHERITS: [CatalogCache<Oid, bool>; 2] =
+            const { [CatalogCache::new(), CatalogCache::new()] };
+    }
+    // SAFETY: promised by the caller; look-ups in pg_inherits. relhassubclass stays true after the last child
+    // has gone.
+    unsafe {
+        let oid = (*relation).rd_id;
+        let look_up = || {
+            let none = pg_sys::NoLock as pg_sys::LOCKMODE;
+            pg_sys::has_superclass(oid)
+                || (*(*relation).rd_rel).relhassubclass
+                    && (*relation)
+                        .rd_rel
+                        .as_ref()
+                        .is_some_and(|class| class.relkind == pg_sys::RELKIND_RELATION as c_char)
+                    && !pg_sys::find_inheritance_children(oid, none).is_null()
+        };
+        INHERITS.with(|known| known[oid.to_u32() as usize % known.len()].get(oid, look_up))
+    }
+}
+
+/// A column as our code expects it: its values are read and written without another look at their type.
+#[derive(Clone, Copy)]
+pub struct Column {
+    pub name: &'static CStr,
+    pub r#type: BuiltinOid,
+    pub nullable: bool,
+}
+
+impl Column {
+    pub const fn required(name: &'static CStr, r#type: BuiltinOid) -> Self {
+        Self { name, r#type, nullable: false }
+    }
+
+    pub const fn optional(name: &'static CStr, r#type: BuiltinOid) -> Self {
+        Self { name, r#type, nullable: true }
+    }
+
+    /// The name of its type in SQL.
+    pub fn type_name(&self) -> String {
+        // SAFETY: the name of a built-in type, in memory of its own.
+        let name = unsafe { CStr::from_ptr(pg_sys::format_type_be(self.r#type.value())) };
+        name.to_string_lossy().into_owned()
+    }
+
+    /// Its number, from 1, sought first at the index where it usually stands; None where there is none of
+    /// this type.
+    fn number(&self, desc: &PgTupleDesc, usual: usize) -> Option<i32> {
+        let named = |index: usize| {
+            desc.get(index).filter(|column| {
+                // SAFETY: the name of a column ends in NUL.
+                (unsafe { CStr::from_ptr(column.attname.data.as_ptr()) }) == self.name
+                    && !column.attisdropped
+            })
+        };
+        let index = if named(usual).is_some() {
+            usual
+        } else {
+            (0..desc.len()).find(|index| named(*index).is_some())?
+        };
+        let column = desc.get(index)?;
+        (column.atttypid == self.r#type.value() && column.atttypmod == -1)
+            .then_some(index as i32 + 1)
+    }
+}
+
+/// The numbers of columns: see [`OpenRelation::column_numbers`].
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn column_numbers<const N: usize>(
+    relation: pg_sys::Relation,
+    columns: &[Column; N],
+) -> [i32; N] {
+    // SAFETY: promised by the caller; the name of a relation ends in NUL.
+    let (desc, name) = unsafe {
+        (
+            PgTupleDesc::from_pg_unchecked((*relation).rd_att),
+            CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr()),
+        )
+    };
+    std::array::from_fn(|usual| {
+        columns[usual].number(&desc, usual).unwrap_or_else(|| {
+            let column = &columns[usual];
+            let lacks = format!("{} {}", column.name.to_string_lossy(), column.type_name());
+            Refusal::OtherTable { table: name.to_string_lossy().into_owned(), lacks }.raise()
+        })
+    })
+}
+
+/// Whether rows so described have just these types.
+pub fn has_types(desc: &PgTupleDesc, types: impl ExactSizeIterator<Item = BuiltinOid>) -> bool {
+    desc.len() == types.len()
+        && types.enumerate().all(|(index, wanted)| {
+            desc.get(index).is_some_and(|column| column.atttypid == wanted.value())
+        })
+}

@@ -1,0 +1,287 @@
+//! A trigger call as PostgreSQL hands it over.
+//!
+//! pgrx's own wrapper forms the row anew for each column that is set; a trigger on every row of a bulk
+//! load has no time for that.
+
+use super::ffi;
+use super::relation::{self, Column};
+use super::statement::Param;
+use crate::refusal::Refusal;
+use pgrx::callconv::{BoxRet, FcInfo};
+use pgrx::datum::Datum;
+use pgrx::{impl_sql_translatable, pg_sys};
+use std::ffi::CStr;
+use std::marker::PhantomData;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Insert,
+    Update,
+    Delete,
+    Truncate,
+}
+
+/// When a trigger function may fire, and for what.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum TriggerTiming {
+    BeforeRow,
+    BeforeStatement,
+    AfterStatement,
+}
+
+/// One firing of a trigger.
+pub struct Trigger<'call> {
+    data: &'call pg_sys::TriggerData,
+    /// Lives as long as the statement.
+    context: pg_sys::MemoryContext,
+}
+
+/// Values of columns, by their place in the list that was asked for; valid as long as what they were read from.
+pub struct Values<'row, const N: usize> {
+    pub values: [Param; N],
+    row: PhantomData<&'row ()>,
+}
+
+impl Trigger<'_> {
+    /// Refuses a call that is none of these firings: the slots of a row trigger are not there in another.
+    ///
+    /// # Safety
+    /// `fcinfo` is the call at hand.
+    pub unsafe fn from_call(fcinfo: pg_sys::FunctionCallInfo, timings: &[TriggerTiming]) -> Self {
+        // SAFETY: `context` is null or a node; this is CALLED_AS_TRIGGER of trigger.h. A call has its FmgrInfo.
+        unsafe {
+            let context = (*fcinfo).context;
+            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+                Refusal::OnlyAsTrigger.raise();
+            }
+            let trigger = Self {
+                data: &*context.cast::<pg_sys::TriggerData>(),
+                context: (*(*fcinfo).flinfo).fn_mcxt,
+            };
+            if !trigger.timing().is_some_and(|timing| timings.contains(&timing)) {
+                Refusal::OnlyAsTrigger.raise();
+            }
+            trigger
+        }
+    }
+
+    fn timing(&self) -> Option<TriggerTiming> {
+        let for_row = self.data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0;
+        match (self.data.tg_event & pg_sys::TRIGGER_EVENT_TIMINGMASK, for_row) {
+            (pg_sys::TRIGGER_EVENT_BEFORE, true) => Some(TriggerTiming::BeforeRow),
+            (pg_sys::TRIGGER_EVENT_BEFORE, false) => Some(TriggerTiming::BeforeStatement),
+            (pg_sys::TRIGGER_EVENT_AFTER, false) => Some(TriggerTiming::AfterStatement),
+            _ => None,
+        }
+    }
+
+    pub fn table_oid(&self) -> pg_sys::Oid {
+        // SAFETY: the table is open while its trigger runs.
+        unsafe { (*self.data.tg_relation).rd_id }
+    }
+
+    pub fn table_name(&self) -> &CStr {
+        // SAFETY: the table is open while its trigger runs, and its name ends in NUL.
+        unsafe { CStr::from_ptr((*(*self.data.tg_relation).rd_rel).relname.data.as_ptr()) }
+    }
+
+    /// Whether a statement on another table can fire this trigger, or write the table without firing it.
+    pub fn table_inherits(&self) -> bool {
+        // SAFETY: the table is open while its trigger runs.
+        unsafe { relation::inherits(self.data.tg_relation) }
+    }
+
+    pub fn column_numbers<const N: usize>(&self, columns: &[Column; N]) -> [i32; N] {
+        // SAFETY: the table is open while its trigger runs.
+        unsafe { relation::column_numbers(self.data.tg_relation, columns) }
+    }
+
+    pub fn operation(&self) -> Operation {
+        match self.data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
+            pg_sys::TRIGGER_EVENT_INSERT => Operation::Insert,
+            pg_sys::TRIGGER_EVENT_UPDATE => Operation::Update,
+            pg_sys::TRIGGER_EVENT_DELETE => Operation::Delete,
+            _ => Operation::Truncate,
+        }
+    }
+
+    fn is_update(&self) -> bool {
+        self.operation() == Operation::Update
+    }
+
+    /// The row that an UPDATE or DELETE is about, as it was. For a row trigger.
+    pub fn old_values<const N: usize>(&self, numbers: &[i32; N]) -> Values<'_, N> {
+        // SAFETY: the slots of a row trigger hold rows of its table.
+        unsafe { Values::from_slot(self.data.tg_trigslot, numbers) }
+    }
+
+    /// The row that is about to be written. For a row trigger on INSERT or UPDATE.
+    pub fn new_values<const N: usize>(&self, numbers: &[i32; N]) -> Values<'_, N> {
+        let slot = if self.is_update() { self.data.tg_newslot } else { self.data.tg_trigslot };
+        // SAFETY: the slots of a row trigger hold rows of its table.
+        unsafe { Values::from_slot(slot, numbers) }
+    }
+
+    /// The command of this transaction that wrote the row which an UPDATE replaces; None where an earlier
+    /// transaction did.
+    pub fn written_by(&self) -> Option<pg_sys::CommandId> {
+        // SAFETY: the tuple of a row trigger has its header; HeapTupleHeaderGetXmin of htup_details.h.
+        // HeapTupleHeaderGetCmin wants a row that this transaction has written.
+        unsafe {
+            let header = (*self.data.tg_trigtuple).t_data;
+            let is_frozen = u32::from((*header).t_infomask) & pg_sys::HEAP_XMIN_FROZEN
+                == pg_sys::HEAP_XMIN_FROZEN;
+            let xmin = (*header).t_choice.t_heap.t_xmin;
+            (!is_frozen && ffi::TransactionIdIsCurrentTransactionId(xmin))
+                .then(|| pg_sys::HeapTupleHeaderGetCmin(header))
+        }
+    }
+
+    /// Has `end` called with `argument` when the statement has ended, however it does.
+    pub fn at_end_of_statement(
+        &self,
+        end: unsafe extern "C-unwind" fn(*mut std::ffi::c_void),
+        argument: usize,
+    ) {
+        // SAFETY: the callback's memory is the context's own, which lives as long as the statement.
+        unsafe {
+            let size = size_of::<pg_sys::MemoryContextCallback>();
+            let callback = pg_sys::MemoryContextAlloc(self.context, size)
+                .cast::<pg_sys::MemoryContextCallback>();
+            callback.write(pg_sys::MemoryContextCallback {
+                func: Some(end),
+                arg: argument as *mut _,
+                next: std::ptr::null_mut(),
+            });
+            pg_sys::MemoryContextRegisterResetCallback(self.context, callback);
+        }
+    }
+
+    /// The row as it came.
+    pub fn unchanged(&self) -> TriggerResult {
+        TriggerResult(if self.is_update() { self.data.tg_newtuple } else { self.data.tg_trigtuple })
+    }
+
+    /// The row with other values in some columns, given by number.
+    pub fn changed(&self, mut numbers: Vec<i32>, mut values: Vec<pg_sys::Datum>) -> TriggerResult {
+        assert_eq!(values.len(), numbers.len());
+        let mut nulls = vec![false; numbers.len()];
+        let TriggerResult(came) = self.unchanged();
+        // SAFETY: the tuple is a row of the table; numbers, values and nulls are of one length.
+        TriggerResult(unsafe {
+            pg_sys::heap_modify_tuple_by_cols(
+                came,
+                (*self.data.tg_relation).rd_att,
+                numbers.len() as i32,
+                numbers.as_mut_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            )
+        })
+    }
+
+    /// The rows that the statement replaced; none for an INSERT.
+    pub fn old_rows(&self) -> Option<TransitionTable<'_>> {
+        TransitionTable::open(self.data.tg_oldtable, self.data.tg_relation)
+    }
+
+    /// The rows that the statement wrote.
+    pub fn new_rows(&self) -> Option<TransitionTable<'_>> {
+        TransitionTable::open(self.data.tg_newtable, self.data.tg_relation)
+    }
+}
+
+impl<const N: usize> Values<'_, N> {
+    /// Values that are not those of a row.
+    pub fn of(values: [Param; N]) -> Values<'static, N> {
+        Values { values, row: PhantomData }
+    }
+
+    /// # Safety
+    /// `slot` holds a row of the table whose columns have these numbers.
+    unsafe fn from_slot(slot: *mut pg_sys::TupleTableSlot, numbers: &[i32; N]) -> Self {
+        // SAFETY: promised by the caller; slot_getallattrs of tuptable.h.
+        unsafe {
+            let count = (*(*slot).tts_tupleDescriptor).natts;
+            if i32::from((*slot).tts_nvalid) < count {
+                pg_sys::slot_getsomeattrs_int(slot, count);
+            }
+            let values = numbers.map(|number| {
+                let i = number as usize - 1;
+                (!*(*slot).tts_isnull.add(i)).then(|| *(*slot).tts_values.add(i))
+            });
+            Self { values, row: PhantomData }
+        }
+    }
+}
+
+/// The rows of a statement, in the order in which it wrote them: the n-th old row became the n-th new.
+pub struct TransitionTable<'call> {
+    store: *mut pg_sys::Tuplestorestate,
+    pointer: i32,
+    slot: *mut pg_sys::TupleTableSlot,
+    call: PhantomData<&'call ()>,
+}
+
+impl TransitionTable<'_> {
+    fn open(store: *mut pg_sys::Tuplestorestate, table: pg_sys::Relation) -> Option<Self> {
+        if store.is_null() {
+            return None;
+        }
+        // SAFETY: the store lives as long as the statement. Other triggers read it too, hence a read
+        // pointer of our own, and the rewind, for a new one stands where the last reader stopped.
+        unsafe {
+            let pointer =
+                pg_sys::tuplestore_alloc_read_pointer(store, pg_sys::EXEC_FLAG_REWIND as i32);
+            pg_sys::tuplestore_select_read_pointer(store, pointer);
+            pg_sys::tuplestore_rescan(store);
+            let slot =
+                pg_sys::MakeSingleTupleTableSlot((*table).rd_att, &pg_sys::TTSOpsMinimalTuple);
+            Some(Self { store, pointer, slot, call: PhantomData })
+        }
+    }
+
+    /// The next row, which replaces the one before.
+    pub fn next<const N: usize>(&mut self, numbers: &[i32; N]) -> Option<Values<'_, N>> {
+        // SAFETY: store and slot are of the table whose columns have these numbers.
+        unsafe {
+            pg_sys::tuplestore_select_read_pointer(self.store, self.pointer);
+            pg_sys::tuplestore_gettupleslot(self.store, true, false, self.slot)
+                .then(|| Values::from_slot(self.slot, numbers))
+        }
+    }
+}
+
+impl Drop for TransitionTable<'_> {
+    fn drop(&mut self) {
+        // After an error PostgreSQL frees it with its memory context.
+        if !std::thread::panicking() {
+            // SAFETY: nothing read from the slot can be used any more.
+            unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) }
+        }
+    }
+}
+
+/// What a trigger answers: the row to write, or nothing.
+pub struct TriggerResult(pg_sys::HeapTuple);
+
+impl_sql_translatable!(TriggerResult, "trigger");
+
+impl TriggerResult {
+    /// After a statement, where nothing is looked at.
+    pub fn none() -> Self {
+        Self(std::ptr::null_mut())
+    }
+
+    /// Before a row, which is then passed over.
+    pub fn skip_row() -> Self {
+        Self(std::ptr::null_mut())
+    }
+}
+
+// SAFETY: trigger functions return a HeapTuple and never set isnull.
+unsafe impl BoxRet for TriggerResult {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
+        unsafe { fcinfo.return_raw_datum(self.0.into()) }
+    }
+}

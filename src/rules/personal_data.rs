@@ -1,0 +1,69 @@
+//! Whether a text holds somebody's address or name, in whatever spelling.
+
+use super::text;
+use std::collections::BTreeSet;
+
+/// A person's addresses and names, normalised for comparison.
+#[derive(Clone, Default)]
+pub struct PersonalData(BTreeSet<String>);
+
+impl PersonalData {
+    pub const fn new() -> Self {
+        Self(BTreeSet::new())
+    }
+
+    pub fn add_email(&mut self, email: &str) {
+        self.0.insert(text::loose(email));
+        // As people write it: ann@bücher.example, where xn--bcher-kva.example is stored.
+        if let Some((local, domain)) = email.split_once('@') {
+            let (domain, _) = idna::domain_to_unicode(domain);
+            self.0.insert(text::loose(&format!("{local}@{domain}")));
+        }
+    }
+
+    pub fn add_name(&mut self, name: &str) {
+        self.0.insert(text::loose(name));
+    }
+
+    /// True also where a short name is only part of another word: too much is removed rather than too little.
+    pub fn appears_in(&self, text: &str) -> bool {
+        let text = text::loose(text);
+        self.0.iter().any(|known| !known.is_empty() && text.contains(known))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ann() -> PersonalData {
+        let mut ann = PersonalData::new();
+        ann.add_email("ann@xn--bcher-kva.example");
+        ann.add_name("Zoë Ann");
+        ann
+    }
+
+    #[test]
+    fn an_address_or_a_name_is_found_in_any_spelling() {
+        for text in [
+            "wrote from ann@xn--bcher-kva.example",
+            "ANN@XN--BCHER-KVA.EXAMPLE!",
+            "Ann@Bücher.example",
+            "Ann@Bu\u{308}cher.example",
+            "ａｎｎ@bücher.example",
+            "zoë ann called",
+            "ZOE\u{308} ANN",
+            "zoë\n  ann",
+            "Zo\u{200B}ë A\u{AD}nn",
+        ] {
+            assert!(ann().appears_in(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn others_are_not_found() {
+        for text in ["", "chargeback", "bob@example.com", "Ann", "ann@example.com"] {
+            assert!(!ann().appears_in(text), "{text:?}");
+        }
+    }
+}
