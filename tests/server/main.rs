@@ -2,6 +2,8 @@
 
 mod kit;
 
+mod allocating;
+mod broken_text;
 mod consumer_examples;
 mod consuming;
 mod crashing;
@@ -10,9 +12,11 @@ mod dumping;
 mod duties;
 mod erasing;
 mod feed;
+mod foreign_errors;
 mod guarding;
 mod importing;
 mod installing;
+mod lengths;
 mod locales;
 mod memory;
 mod notifying;
@@ -29,5 +33,6 @@ mod standby;
 mod status;
 mod storm;
 mod tampering;
+mod threat_model;
 mod updating;
 mod worker;

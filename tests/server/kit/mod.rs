@@ -3,6 +3,7 @@
 //! One cluster serves all tests of a run; each test takes a database of its own in it. A test that
 //! configures, kills or restores starts a cluster of its own. `CUSTOMER_DB_PG` names the major version.
 
+pub mod attack;
 pub mod calls;
 pub mod traffic;
 
