@@ -1,0 +1,369 @@
+//! Promise: what functions do to the tables they do with the rights of the tables' owner, who may be the
+//! owner of the database and no superuser.
+
+use crate::kit::{
+    Database, address, assert_refused, caller, contents, database, id, one, refusal, registered,
+    role, server, succeed,
+};
+use postgres::Client;
+use uuid::Uuid;
+
+/// Gives the database, the schema and the tables to a role that is no superuser.
+fn hand_over(database: &Database, owner: &str) {
+    database
+        .connect()
+        .batch_execute(&format!(
+            "ALTER DATABASE {} OWNER TO {owner};
+             ALTER SCHEMA customers OWNER TO {owner};
+             DO $$
+             DECLARE
+                 name regclass;
+             BEGIN
+                 -- A sequence of a column goes with its table.
+                 FOR name IN
+                     SELECT oid FROM pg_class
+                      WHERE relnamespace = 'customers'::regnamespace AND relkind IN ('r', 'v', 'S')
+                      ORDER BY relkind = 'S'
+                 LOOP
+                     IF (SELECT relowner <> '{owner}'::regrole FROM pg_class WHERE oid = name) THEN
+                         EXECUTE format('ALTER TABLE %s OWNER TO {owner}', name);
+                     END IF;
+                 END LOOP;
+             END $$",
+            database.name
+        ))
+        .unwrap();
+}
+
+/// A database whose tables belong to a role that is no superuser, and that role.
+fn handed_over() -> (Database<'static>, String) {
+    let database = database();
+    let owner = role(&mut database.connect(), "");
+    hand_over(&database, &owner);
+    (database, owner)
+}
+
+/// Has the owner's trigger, default, check and index expression note what they are and whom they run as.
+fn watch(database: &Database, owner: &str) {
+    database
+        .connect()
+        .batch_execute(&format!(
+            "CREATE SCHEMA owned AUTHORIZATION {owner};
+             GRANT USAGE ON SCHEMA owned TO PUBLIC;
+             SET ROLE {owner};
+             CREATE FUNCTION owned.note(what text) RETURNS text LANGUAGE plpgsql AS
+             $$ BEGIN
+                 PERFORM set_config('watch.seen', concat(current_setting('watch.seen', true), ' ', what, '=', current_user), false);
+                 RETURN what;
+             END $$;
+             CREATE FUNCTION owned.key(value text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM owned.note('index'); RETURN value; END $$;
+             CREATE FUNCTION owned.watch() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN
+                 PERFORM owned.note(TG_OP || '-' || TG_TABLE_NAME);
+                 IF TG_OP = 'DELETE' THEN RETURN OLD; ELSE RETURN NEW; END IF;
+             END $$;
+             ALTER TABLE customers.customers ADD COLUMN noted text DEFAULT owned.note('default'),
+                 ADD CONSTRAINT noted CHECK (owned.note('check') IS NOT NULL) NOT VALID;
+             CREATE INDEX noted ON customers.customers (owned.key(name));
+             CREATE TRIGGER a_watch BEFORE INSERT OR UPDATE OR DELETE ON customers.customers
+                 FOR EACH ROW EXECUTE FUNCTION owned.watch();
+             CREATE TRIGGER a_watch BEFORE INSERT OR UPDATE OR DELETE ON customers.events
+                 FOR EACH ROW EXECUTE FUNCTION owned.watch();
+             CREATE TRIGGER a_watch BEFORE INSERT OR UPDATE OR DELETE ON customers.consumers
+                 FOR EACH ROW EXECUTE FUNCTION owned.watch();
+             CREATE TRIGGER a_watch BEFORE INSERT OR UPDATE OR DELETE ON customers.erasures
+                 FOR EACH ROW EXECUTE FUNCTION owned.watch()"
+        ))
+        .unwrap();
+}
+
+/// Calls a function and holds what the owner's code noted meanwhile: that it ran, and as the owner alone.
+fn assert_runs_as(client: &mut Client, owner: &str, call: &str, noted: &[&str]) {
+    client.batch_execute("SELECT set_config('watch.seen', '', false)").unwrap();
+    client
+        .batch_execute(&format!("SELECT * FROM customers.{call}"))
+        .unwrap_or_else(|error| panic!("{call}: {error:?}"));
+    let seen: String = one(client, "SELECT current_setting('watch.seen')", &[]);
+    for what in noted {
+        assert!(seen.contains(&format!("{what}=")), "{call} without {what}: {seen}");
+    }
+    for each in seen.split_whitespace() {
+        assert!(each.ends_with(&format!("={owner}")), "{call}: {each} is not of {owner}");
+    }
+}
+
+#[test]
+fn every_function_has_the_owners_code_run_with_the_owners_rights() {
+    let (database, owner) = handed_over();
+    watch(&database, &owner);
+    let mut superuser = database.connect();
+    let application = caller(&mut superuser);
+    let mut clients = [database.connect_as(&application), superuser];
+    for client in &mut clients {
+        let (ann, email) = (id(), address());
+        let import = |customer: serde_json::Value| {
+            format!("import_customers('{}')", serde_json::json!([customer]))
+        };
+        let insert = ["INSERT-customers", "INSERT-events", "default", "check", "index"];
+        let update = ["UPDATE-customers", "INSERT-events", "check"];
+        for (call, noted) in [
+            (format!("register_customer('{email}', 'Ann', '{ann}')"), &insert[..]),
+            // Once more, where a session knows its way.
+            (format!("register_customer('{}', 'Bea')", address()), &insert),
+            (import(serde_json::json!({"email": address(), "name": "Bea"})), &insert),
+            (
+                import(
+                    serde_json::json!({"email": address(), "name": "Bea", "customerId": id().to_string()}),
+                ),
+                &insert,
+            ),
+            (format!("update_customer('{ann}', name => 'Anna')"), &update),
+            (format!("update_customer('{ann}', '{}')", address()), &update),
+            (format!("patch_customer('{ann}', '{{\"name\": null}}')"), &update),
+            (format!("set_status('{ann}', 'SUSPENDED', 'a reason')"), &update),
+            ("subscribe('watched')".to_owned(), &["INSERT-consumers"]),
+            ("fetch_events('watched')".to_owned(), &[]),
+            ("acknowledge('watched', 1)".to_owned(), &["UPDATE-consumers"]),
+            (
+                format!("erase_customer('{ann}')"),
+                &["UPDATE-customers", "UPDATE-events", "INSERT-events", "INSERT-erasures"],
+            ),
+            ("reapply_erasures()".to_owned(), &[]),
+            (format!("export_customer('{ann}')"), &[]),
+            (format!("customer_history('{ann}')"), &[]),
+            ("unsubscribe('watched')".to_owned(), &["DELETE-consumers"]),
+        ] {
+            assert_runs_as(client, &owner, &call, noted);
+        }
+    }
+    for client in &mut clients {
+        for _ in 0..3 {
+            registered(client);
+        }
+        assert_runs_as(client, &owner, "prune_events('0 days')", &["DELETE-events"]);
+    }
+}
+
+/// What is written beside a plain statement is written by us; the statement itself runs as whoever wrote it.
+#[test]
+fn a_plain_statement_has_no_code_of_the_owners_run_as_a_superuser() {
+    let (database, owner) = handed_over();
+    watch(&database, &owner);
+    let mut superuser = database.connect();
+    let writer = role(&mut superuser, "");
+    superuser
+        .batch_execute(&format!(
+            "GRANT USAGE ON SCHEMA customers TO {writer};
+             GRANT SELECT, INSERT, UPDATE ON customers.customers TO {writer}"
+        ))
+        .unwrap();
+    for role in [&writer, &owner] {
+        let mut client = database.connect_as(role);
+        for statement in [
+            format!(
+                "INSERT INTO customers.customers (email, name) VALUES ('{}', 'Ann')",
+                address()
+            ),
+            "UPDATE customers.customers SET name = name || 'a'".to_owned(),
+        ] {
+            client.batch_execute("SELECT set_config('watch.seen', '', false)").unwrap();
+            client.batch_execute(&statement).unwrap_or_else(|error| panic!("{error:?}"));
+            let seen: String = one(&mut client, "SELECT current_setting('watch.seen')", &[]);
+            assert!(seen.contains("INSERT-events="), "{statement}: {seen}");
+            for each in seen.split_whitespace() {
+                let by = each.split_once('=').unwrap().1;
+                assert!(by == owner || by == writer, "{statement}: {each}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_owners_code_has_no_way_to_the_rights_of_a_superuser() {
+    let (database, owner) = handed_over();
+    watch(&database, &owner);
+    let mut client = database.connect();
+    client
+        .batch_execute(&format!(
+            "SET ROLE {owner};
+             CREATE FUNCTION owned.escape() RETURNS trigger LANGUAGE plpgsql AS
+             $$
+             DECLARE
+                 attempt text;
+             BEGIN
+                 FOREACH attempt IN ARRAY ARRAY[
+                     'SET ROLE postgres', 'SET LOCAL ROLE postgres', 'SET ROLE NONE', 'RESET ROLE',
+                     'SET SESSION AUTHORIZATION postgres', 'RESET SESSION AUTHORIZATION', 'SET SESSION AUTHORIZATION DEFAULT',
+                     'SELECT set_config(''role'', ''postgres'', true)',
+                     'ALTER ROLE {owner} SUPERUSER', 'SELECT FROM pg_authid', 'COPY (SELECT 1) TO PROGRAM ''true''']
+                 LOOP
+                     BEGIN
+                         EXECUTE attempt;
+                         PERFORM set_config('watch.escapes', concat(current_setting('watch.escapes', true), attempt, '; '), false);
+                     EXCEPTION WHEN OTHERS THEN
+                         NULL;
+                     END;
+                     PERFORM owned.note('tried');
+                 END LOOP;
+                 RETURN NEW;
+             END $$;
+             CREATE TRIGGER a_way_out BEFORE INSERT OR UPDATE ON customers.customers
+                 FOR EACH ROW EXECUTE FUNCTION owned.escape();
+             CREATE TRIGGER a_way_out BEFORE INSERT OR UPDATE ON customers.events
+                 FOR EACH ROW EXECUTE FUNCTION owned.escape();
+             RESET ROLE"
+        ))
+        .unwrap();
+    let ann = id();
+    for call in [
+        format!("register_customer('{}', 'Ann', '{ann}')", address()),
+        format!("import_customers('[{{\"email\": \"{}\"}}]')", address()),
+        format!("update_customer('{ann}', name => 'Anna')"),
+        format!("set_status('{ann}', 'CLOSED')"),
+        format!("erase_customer('{ann}')"),
+    ] {
+        assert_runs_as(&mut client, &owner, &call, &["tried"]);
+        let escapes = "SELECT coalesce(current_setting('watch.escapes', true), '')";
+        assert_eq!(one::<String>(&mut client, escapes, &[]), "", "{call}");
+        assert_eq!(one::<String>(&mut client, "SELECT current_user::text", &[]), "postgres");
+    }
+}
+
+#[test]
+fn after_an_error_of_the_owners_code_the_caller_is_who_he_was() {
+    let (database, owner) = handed_over();
+    let mut client = database.connect();
+    let ann = registered(&mut client);
+    client
+        .batch_execute(&format!(
+            "SET ROLE {owner};
+             CREATE FUNCTION customers.never() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN RAISE EXCEPTION ''never''; END';
+             CREATE TRIGGER a_never BEFORE INSERT OR UPDATE ON customers.customers
+                 FOR EACH ROW EXECUTE FUNCTION customers.never();
+             RESET ROLE"
+        ))
+        .unwrap();
+    for call in [
+        "register_customer('somebody@example.com')".to_owned(),
+        format!("update_customer('{ann}', name => 'Anna')"),
+        format!("erase_customer('{ann}')"),
+    ] {
+        // Caught, so that the transaction goes on, and not.
+        client
+            .batch_execute(&format!(
+                "DO $$
+                 BEGIN
+                     BEGIN
+                         PERFORM customers.{call};
+                     EXCEPTION WHEN OTHERS THEN
+                         NULL;
+                     END;
+                     ASSERT current_user = 'postgres';
+                     PERFORM FROM pg_authid;
+                 END $$"
+            ))
+            .unwrap();
+        assert!(client.batch_execute(&format!("SELECT customers.{call}")).is_err(), "{call}");
+        assert_eq!(one::<String>(&mut client, "SELECT current_user::text", &[]), "postgres");
+    }
+}
+
+/// Holds tables that belong to this role to be in force, and their owner's code to run as he.
+fn assert_in_force(database: &Database, owner: &str) {
+    watch(database, owner);
+    let mut client = database.connect();
+    let owned =
+        "SELECT relowner::regrole::text FROM pg_class WHERE oid = 'customers.customers'::regclass";
+    assert_eq!(one::<String>(&mut client, owned, &[]), owner);
+    for register in 0..2 {
+        let call = format!("register_customer('{}', 'Ann')", address());
+        assert_runs_as(&mut client, owner, &call, &["INSERT-customers", "INSERT-events"]);
+        let recorded = "SELECT count(*) FROM customers.events AS e JOIN customers.customers USING (customer_id)
+                         WHERE customers.name = 'Ann' AND e.version = 1";
+        assert!(one::<i64>(&mut client, recorded, &[]) > register);
+    }
+    assert_refused(client.batch_execute("DELETE FROM customers.customers"), "23514", &[]);
+    assert_refused(client.batch_execute("DELETE FROM customers.events"), "23514", &[]);
+    client.batch_execute("SELECT customers.attach()").expect("its owner is no stranger");
+}
+
+#[test]
+fn a_table_of_the_databases_owner_is_adopted() {
+    let mut admin = server().connect("postgres");
+    let (owner, stranger) = (role(&mut admin, ""), role(&mut admin, ""));
+    let database = server().empty_database(&format!("OWNER {owner}"));
+    database
+        .connect_as(&owner)
+        .batch_execute(
+            "CREATE SCHEMA customers;
+             CREATE TABLE customers.customers (
+                 customer_id   uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
+                 email         text        NOT NULL UNIQUE,
+                 name          text,
+                 status        text        NOT NULL DEFAULT 'ACTIVE',
+                 registered_at timestamptz NOT NULL DEFAULT now(),
+                 updated_at    timestamptz NOT NULL DEFAULT now());
+             INSERT INTO customers.customers (email) VALUES ('old@example.com')",
+        )
+        .unwrap();
+    let mut client = database.connect();
+    client.batch_execute("CREATE EXTENSION customer_db; SELECT customers.attach()").unwrap();
+    let found = "SELECT version FROM customers.find_customer('OLD@example.com')";
+    assert_eq!(one::<i64>(&mut client, found, &[]), 1);
+    assert_in_force(&database, &owner);
+
+    let give = format!("ALTER TABLE customers.customers OWNER TO {stranger}");
+    client.batch_execute(&give).unwrap();
+    assert_refused(client.batch_execute("SELECT customers.attach()"), "42501", &[]);
+}
+
+#[test]
+fn what_belongs_to_neither_is_refused_where_the_databases_owner_is_no_superuser() {
+    let mut admin = server().connect("postgres");
+    let (owner, stranger) = (role(&mut admin, ""), role(&mut admin, ""));
+    let database = server().empty_database(&format!("OWNER {owner}"));
+    let mut client = database.connect();
+    client.batch_execute(&format!("CREATE SCHEMA customers AUTHORIZATION {stranger}")).unwrap();
+    assert_refused(client.batch_execute("CREATE EXTENSION customer_db"), "42501", &[]);
+    client.batch_execute(&format!("ALTER SCHEMA customers OWNER TO {owner}")).unwrap();
+    client.batch_execute("CREATE EXTENSION customer_db; SELECT customers.attach()").unwrap();
+}
+
+#[test]
+fn the_backup_of_a_database_whose_owner_is_no_superuser_restores() {
+    let (original, owner) = handed_over();
+    let mut client = original.connect();
+    let ann = registered(&mut client);
+    let close = "SELECT customers.set_status($1, 'CLOSED')::text";
+    one::<String>(&mut client, close, &[&ann]);
+    let before = contents(&mut client);
+    let options = format!("OWNER {owner} TEMPLATE template0");
+
+    let copy = server().empty_database(&options);
+    let dump = original.dump(&["--format=custom"]);
+    succeed(copy.program("pg_restore").arg("--exit-on-error").arg(dump));
+    assert_eq!(contents(&mut copy.connect()), before);
+    assert_in_force(&copy, &owner);
+
+    let copy = server().empty_database(&options);
+    let dump = original.dump(&[]);
+    let psql = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction"];
+    succeed(copy.program("psql").args(psql).arg("--file").arg(dump));
+    assert_eq!(contents(&mut copy.connect()), before);
+    assert_in_force(&copy, &owner);
+}
+
+#[test]
+fn who_owns_the_tables_cannot_attach_or_grant() {
+    let (database, owner) = handed_over();
+    let mut client = database.connect_as(&owner);
+    for call in ["attach()", "grant_access('pg_monitor', 'reader')"] {
+        let error = refusal(client.batch_execute(&format!("SELECT customers.{call}")));
+        assert_eq!(error.code().code(), "42501", "{call}");
+    }
+    let nobody = Uuid::nil();
+    let erase = client.query("SELECT customers.erase_customer($1)::text", &[&nobody]);
+    assert_eq!(refusal(erase).code().code(), "42501", "a function is its owner's to give");
+}
