@@ -33,7 +33,9 @@ impl Strangers {
             server.connect_as("postgres", &role).expect("anybody may connect")
         };
         let (mut listener, notifier) = (connect(), connect());
-        listener.batch_execute("LISTEN elsewhere; BEGIN; SELECT 1").unwrap();
+        // Each in a transaction of its own: who listens only from its commit on holds nothing.
+        listener.batch_execute("LISTEN elsewhere").unwrap();
+        listener.batch_execute("BEGIN; SELECT 1").unwrap();
         Self { listener, notifier, sent: 0 }
     }
 
@@ -42,6 +44,7 @@ impl Strangers {
         let usage = "SELECT pg_notification_queue_usage()";
         while one::<f64>(&mut self.notifier, usage, &[]) < part {
             self.sent += 1;
+            assert!(self.sent < 1000, "what is sent does not stay in the queue");
             let payload = format!("{}{}", self.sent, "x".repeat(3000));
             let notify = "SELECT pg_notify('elsewhere', $1)";
             if let Err(error) = self.notifier.execute(notify, &[&payload]) {
