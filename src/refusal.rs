@@ -112,7 +112,8 @@ refusals! {
         hint "Give one or more of email, name and status.";
     EncodedTwice { argument: &'static str } "22023"
         "{argument} is a JSON string"
-        hint "The driver has encoded it twice: pass the document itself, or its text cast to jsonb.";
+        hint "A JSON string in place of an object or an array was encoded twice, by the application and by its \
+              driver: pass the object or the array itself, or its text cast to jsonb.";
     PatchTooLong "22023"
         "patch is longer than any that could pass"
         hint "Give one or more of email, name and status.";

@@ -77,16 +77,12 @@ CREATE TABLE IF NOT EXISTS customers.feed_epochs (
     began_at       timestamptz NOT NULL,
     pruned_to      bigint      NOT NULL DEFAULT 0
 );
-COMMENT ON TABLE customers.feed_epochs IS 'Stretches of the feed, and up to where it was pruned. Goes into every dump with the feed.';
+COMMENT ON TABLE customers.feed_epochs IS 'Stretches of the feed, and up to where it was pruned; empty while there is one and nothing was. Goes into every dump with the feed.';
 COMMENT ON COLUMN customers.feed_epochs.epoch IS 'Counts the stretches';
 COMMENT ON COLUMN customers.feed_epochs.first_position IS 'Positions of the stretch are at or above it';
 COMMENT ON COLUMN customers.feed_epochs.previous_end IS 'The last event of the stretch before';
 COMMENT ON COLUMN customers.feed_epochs.began_at IS 'When it began';
 COMMENT ON COLUMN customers.feed_epochs.pruned_to IS 'The highest position that was pruned; 0 where none was';
-
-INSERT INTO customers.feed_epochs (epoch, first_position, previous_end, began_at)
-SELECT 1, 1, 0, now()
- WHERE NOT EXISTS (SELECT FROM customers.feed_epochs);
 
 REVOKE ALL ON SCHEMA customers FROM PUBLIC;
 REVOKE ALL ON customers.customers, customers.events, customers.consumers, customers.erasures, customers.feed_epochs

@@ -30,4 +30,5 @@ CREATE FUNCTION keep_erasure()
     RETURNS trigger LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'keep_erasure_wrapper';
 COMMENT ON FUNCTION keep_erasure() IS
-'Trigger: passes over an entry of the ledger that is there already, so that a ledger can be loaded over a part of it.';
+'Trigger: passes over an entry of the ledger that is there already, so that a ledger can be loaded over a part of it.
+Refuses nothing.';

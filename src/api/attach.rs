@@ -1,5 +1,6 @@
 //! What an installation consists of beside its functions: made, or made whole, by `attach()`.
 
+use crate::customer::data_owner::refuse_distributed;
 use crate::customer::schema::TABLES;
 use crate::postgres::error::{OrRaise, entry_point};
 use crate::postgres::statement::{Statement, connected, run_script as run, sql};
@@ -25,6 +26,7 @@ fn attach() {
             Refusal::CitusWorker.raise();
         }
         run(include_str!("../../sql/attach/owners.sql"));
+        refuse_distributed();
         ensure_columns().or_raise();
         run(include_str!("../../sql/attach/inheritance.sql"));
         run(include_str!("../../sql/attach/remember_relations.sql"));

@@ -4,14 +4,16 @@ use super::{read, read_reason, write};
 use crate::customer::data_owner::as_data_owner;
 use crate::customer::operation::{self, Operation};
 use crate::customer::profile::{Profile, profile_columns};
+use crate::customer::schema::CUSTOMERS;
+use crate::postgres::catalog_cache::CatalogCache;
 use crate::postgres::error::{OrRaise, Protected, protect};
 use crate::postgres::jsonb::Jsonb;
-use crate::postgres::statement::{Statement, sql};
+use crate::postgres::statement::{Statement, connected, sql};
 use crate::postgres::text::Text;
 use crate::refusal::Refusal;
 use crate::rules::status::{self, Status};
 use crate::rules::{email, name};
-use pgrx::pg_sys::BuiltinOid::{self, INT8OID, TEXTOID, UUIDOID};
+use pgrx::pg_sys::BuiltinOid::{self, INT8OID, OIDOID, TEXTOID, UUIDOID};
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, Uuid};
 
@@ -121,6 +123,7 @@ impl<'a> Change<'a> {
             self.status.into_datum(),
             expected_version.into_datum(),
         ];
+        protect_stored(customer_id);
         let [leaving_email, changing_email] = self.statements();
         let changed = write(leaving_email, &params)
             .or_else(|| email.is_some().then(|| write(changing_email, &params)).flatten());
@@ -181,6 +184,35 @@ impl<'a> Change<'a> {
         }
         .each_ref()
     }
+}
+
+/// Where a trigger of the owner's fires before the guard has seen the row, keeps what is stored at hand, so that
+/// the trigger's message cannot hold it.
+fn protect_stored(customer_id: Uuid) {
+    static FIRES_FIRST: Statement = Statement::new(
+        c"SELECT EXISTS (SELECT FROM pg_trigger
+                          WHERE tgrelid = $1 AND NOT tgisinternal AND tgtype & 2 <> 0 AND tgname < 'guard')",
+        &[OIDOID],
+    );
+    static STORED: Statement = Statement::new(
+        c"SELECT email, name FROM customers.customers WHERE customer_id = $1",
+        &[UUIDOID],
+    );
+    thread_local! {
+        static KNOWN: CatalogCache<pg_sys::Oid, bool> = const { CatalogCache::new() };
+    }
+    let table = CUSTOMERS.oid();
+    let look_up = || FIRES_FIRST.read_value(&[table.into_datum()]) == Some(true);
+    if !KNOWN.with(|known| known.get(table, look_up)) {
+        return;
+    }
+    connected(|_| {
+        STORED.run(&[customer_id.into_datum()], |row| {
+            let text = |column| row.get::<Text>(column).map(Text::lossy);
+            let (email, name) = (text(1), text(2));
+            protect(Protected::Row, [email.as_deref(), name.as_deref(), None, None]);
+        });
+    });
 }
 
 fn current_version(customer_id: Uuid) -> Option<i64> {

@@ -4,12 +4,12 @@
 use crate::customer::guard;
 use crate::customer::profile::Profile;
 use crate::customer::row::CustomerRow;
-use crate::customer::schema::{CUSTOMER_COLUMNS, CUSTOMERS};
+use crate::customer::schema::{CUSTOMER_COLUMNS, CUSTOMERS, has_our_defaults};
 use crate::feed::recording::record_registration;
 use crate::postgres::catalog_cache::CatalogCache;
 use crate::postgres::ffi;
 use crate::postgres::heap_insert::{FastPathShape, HeapInsert, InsertTrigger};
-use crate::postgres::relation::{OpenRelation, inherits};
+use crate::postgres::relation::OpenRelation;
 use crate::postgres::statement::Statement;
 use crate::postgres::text::Text;
 use crate::postgres::transaction::may_insert;
@@ -56,12 +56,10 @@ fn column_numbers(customers: &OpenRelation) -> Option<[i32; COUNT]> {
             const { CatalogCache::new() };
     }
     let look_up = || {
-        // SAFETY: the table is open.
-        if unsafe { inherits(customers.as_ptr()) } {
-            Refusal::Inherits { table: "customers" }.raise();
-        }
+        customers.refuse_inheritance("customers");
         let numbers = SHAPE.matches(customers, &triggers()?)?;
-        has_our_expressions(customers, numbers).then_some(numbers)
+        let fits = checks_status(customers) && has_our_defaults(customers.oid());
+        fits.then_some(numbers)
     };
     NUMBERS.with(|known| known.get(customers.oid(), look_up))
 }
@@ -97,35 +95,20 @@ fn trigger_function(name: &CStr) -> Option<pg_sys::Oid> {
     (function != pg_sys::InvalidOid).then_some(function)
 }
 
-/// Whether the table's one CHECK is that of the status, which the guard has seen to, and the default of
-/// registered_at is now(). PostgreSQL parses a CHECK's text anew for every statement, which would be a quarter
-/// of all the work. They must be the texts that are in force: the caller's snapshot may be older, and show one
-/// that was replaced since.
-fn has_our_expressions(customers: &OpenRelation, numbers: [i32; COUNT]) -> bool {
-    static ARE_OURS: Statement = Statement::new(
-        c"SELECT EXISTS (SELECT FROM pg_constraint
-                          WHERE conrelid = $1 AND contype = 'c' AND conbin::text = $2
-                            AND pg_get_constraintdef(oid)
-                                = 'CHECK ((status = ANY (ARRAY[''ACTIVE''::text, ''SUSPENDED''::text, ''CLOSED''::text])))')
-             AND EXISTS (SELECT FROM pg_attrdef
-                          WHERE adrelid = $1 AND adbin::text = $3
-                            AND pg_get_expr(adbin, adrelid) = 'now()')",
-        &[OIDOID, TEXTOID, TEXTOID],
+/// Whether the table's one CHECK is that of the status, which the guard has seen to. PostgreSQL parses its text
+/// anew for every statement, which would be a quarter of all the work. It must be the text that is in force: the
+/// caller's snapshot may be older, and show one that was replaced since.
+fn checks_status(customers: &OpenRelation) -> bool {
+    static IS_OURS: Statement = Statement::new(
+        c"SELECT pg_get_constraintdef(oid)
+                 = 'CHECK ((status = ANY (ARRAY[''ACTIVE''::text, ''SUSPENDED''::text, ''CLOSED''::text])))'
+            FROM pg_constraint
+           WHERE conrelid = $1 AND contype = 'c' AND conbin::text = $2",
+        &[OIDOID, TEXTOID],
     );
-    let registered_at = numbers[4];
     let Some(constraints) = customers.constraints() else { return false };
-    // SAFETY: CHECKs and defaults are as many as their counts say, and their texts end in NUL.
-    let (check, default) = unsafe {
-        let defaults =
-            std::slice::from_raw_parts(constraints.defval, constraints.num_defval.into());
-        let default = defaults.iter().find(|default| i32::from(default.adnum) == registered_at);
-        let Some(default) = default else { return false };
-        (CStr::from_ptr((*constraints.check).ccbin), CStr::from_ptr(default.adbin))
-    };
-    let params = [
-        customers.oid().into_datum(),
-        check.to_str().ok().into_datum(),
-        default.to_str().ok().into_datum(),
-    ];
-    ARE_OURS.read_value(&params) == Some(true)
+    // SAFETY: the table has one CHECK; its text ends in NUL.
+    let check = unsafe { CStr::from_ptr((*constraints.check).ccbin) };
+    let params = [customers.oid().into_datum(), check.to_str().ok().into_datum()];
+    IS_OURS.read_value(&params) == Some(true)
 }

@@ -129,7 +129,7 @@ fn register(candidates: Vec<(usize, Candidate)>) -> Vec<(usize, Outcome)> {
         ($conflict:literal) => {
             sql!(
                 "INSERT INTO customers.customers (customer_id, email, name, status, registered_at)
-                 SELECT customer_id, email, name, status, coalesce(registered_at, now())
+                 SELECT customer_id, email, name, status, registered_at
                    FROM unnest($1, $2, $3, $4, $5)
                         AS candidate (customer_id, email, name, status, registered_at)
                  ON CONFLICT ",

@@ -7,7 +7,7 @@ use crate::customer::operation::{self, Operation};
 use crate::customer::profile::{Profile, profile_columns};
 use crate::customer::schema::{CUSTOMERS, ERASURE_COLUMNS};
 use crate::feed::event::session_user;
-use crate::postgres::error::{OrRaise, entry_point};
+use crate::postgres::error::{OrRaise, Protected, entry_point, protect};
 use crate::postgres::jsonb::Jsonb;
 use crate::postgres::statement::{Row, Statement, connected, sql};
 use crate::postgres::text::Text;
@@ -55,7 +55,14 @@ fn erase(customer_id: Uuid, reason: Option<&str>) -> Result<Profile, Refusal> {
     let id = customer_id.into_datum();
     let address = format!("erased+{customer_id}@{ERASED_DOMAIN}");
     let mut held = None;
-    connected(|_| LOCK.run(&[id], |row| add(held.insert(PersonalData::new()), row, 1)));
+    connected(|_| {
+        LOCK.run(&[id], |row| {
+            let text = |column| row.get::<Text>(column).map(Text::lossy);
+            let (email, name) = (text(1), text(2));
+            protect(Protected::Row, [email.as_deref(), name.as_deref(), None, None]);
+            add(held.insert(PersonalData::new()), row, 1);
+        });
+    });
     let mut held = held.ok_or(Refusal::NoCustomer)?;
     let erases = Operation {
         erases: Some(customer_id),

@@ -26,14 +26,14 @@ pub fn as_caller<T>(body: impl FnOnce() -> T) -> T {
 }
 
 /// Refuses to work where Citus manages one of the tables: a statement on a shard would pass the triggers.
-fn refuse_distributed() {
+pub fn refuse_distributed() {
     static HAS_CITUS: Statement =
         Statement::new(c"SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL", &[]);
     static DISTRIBUTED: Statement = Statement::new(
         c"SELECT relname::text
             FROM pg_catalog.pg_dist_partition
             JOIN pg_catalog.pg_class ON pg_class.oid = logicalrelid
-           WHERE relnamespace = 'customers'::regnamespace",
+           WHERE relnamespace = to_regnamespace('customers')",
         &[],
     );
     thread_local! {

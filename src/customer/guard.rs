@@ -4,7 +4,7 @@
 use super::enforcement;
 use super::operation;
 use super::row::{CustomerRow, Field};
-use super::schema::CUSTOMER_COLUMNS;
+use super::schema::{CUSTOMER_COLUMNS, has_our_defaults};
 use crate::postgres::error::{OrRaise, Protected, entry_point, protect};
 use crate::postgres::ffi::IsLogicalWorker;
 use crate::postgres::ffi::{GetCurrentTimestamp, GetCurrentTransactionStartTimestamp as now};
@@ -35,6 +35,7 @@ fn guard(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
             }
             update(&old, &mut row).or_raise();
         } else {
+            set_defaults(&trigger, &numbers, &mut row);
             admit(&mut row).or_raise();
         }
         enforcement::guarded(&trigger, command);
@@ -59,8 +60,19 @@ fn check_way(trigger: &Trigger) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Holds a new customer to the rules, and sets what the trigger maintains. NULL where a value has a default
-/// means the default, as ORMs send it.
+/// NULL where a column has a default means the default, as ORMs send it: here that which the owner has chosen,
+/// in admit() that of the table as it was created.
+fn set_defaults(trigger: &Trigger, numbers: &[i32; 7], row: &mut CustomerRow) {
+    let missing: Vec<usize> = row.missing_defaults().collect();
+    if missing.is_empty() || has_our_defaults(trigger.table_oid()) {
+        return;
+    }
+    for place in missing {
+        row.set_default(place, trigger.default_value(numbers[place]));
+    }
+}
+
+/// Holds a new customer to the rules, and sets what the trigger maintains.
 pub fn admit(row: &mut CustomerRow) -> Result<(), Refusal> {
     if row.given_id().is_none() {
         row.set_id(random_key());
@@ -180,6 +192,7 @@ fn refuse_removal(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
         // SAFETY: this is the call at hand.
         let trigger = unsafe { Trigger::from_call(fcinfo, &timings) };
         match (trigger.table_name().to_bytes(), trigger.operation()) {
+            (_, Operation::Insert) => Refusal::OnlyAsTrigger.raise(),
             (b"customers", _) => Refusal::CustomersStay.raise(),
             (_, Operation::Update) if operation::erases_anybody() => trigger.unchanged(),
             (_, Operation::Delete) if operation::prunes() => trigger.unchanged(),

@@ -185,6 +185,19 @@ impl<'row> CustomerRow<'row> {
         self.written[column as usize] = true;
     }
 
+    /// The places of the columns whose NULL means their default, and which are NULL.
+    pub fn missing_defaults(&self) -> impl Iterator<Item = usize> {
+        let columns = [Column::CustomerId, Column::Status, Column::RegisteredAt];
+        let missing = columns.map(|column| self.value(column).is_none().then_some(column as usize));
+        missing.into_iter().flatten()
+    }
+
+    /// Sets the value of a column by its place.
+    pub fn set_default(&mut self, place: usize, value: Param) {
+        self.values.values[place] = value;
+        self.written[place] = value.is_some();
+    }
+
     /// The values of an event: id, version and moment of the change.
     pub fn event_values(&self) -> [Param; 3] {
         [self.value(Column::CustomerId), self.value(Column::Version), self.value(Column::UpdatedAt)]

@@ -2,10 +2,15 @@
 //!
 //! `sql/attach/tables.sql` creates them so; a test compares the two.
 
+use crate::postgres::catalog_cache::CatalogCache;
 use crate::postgres::relation::{Column, NamedRelation};
+use crate::postgres::statement::Statement;
+use crate::postgres::transaction::with_latest_snapshot;
+use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::{
-    BOOLOID, INT4OID, INT8OID, JSONBOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
+    BOOLOID, INT4OID, INT8OID, JSONBOID, OIDOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
 };
+use pgrx::pg_sys::Oid;
 
 pub static CUSTOMERS: NamedRelation = NamedRelation::new(c"customers", c"customers");
 pub static EVENTS: NamedRelation = NamedRelation::new(c"customers", c"events");
@@ -67,6 +72,25 @@ pub const TABLES: [(&str, &[Column]); 5] = [
     ("erasures", &ERASURE_COLUMNS),
     ("feed_epochs", &EPOCH_COLUMNS),
 ];
+
+/// Whether the defaults of a table of customers are those that it was created with.
+pub fn has_our_defaults(table: Oid) -> bool {
+    static OTHERS: Statement = Statement::new(
+        c"SELECT count(*)
+            FROM (VALUES ('customer_id', 'gen_random_uuid()'), ('status', '''ACTIVE''::text'),
+                         ('registered_at', 'now()')) AS ours (name, value)
+            JOIN pg_attribute ON attrelid = $1 AND attname = ours.name
+            LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+           WHERE pg_get_expr(adbin, adrelid) IS DISTINCT FROM ours.value",
+        &[OIDOID],
+    );
+    thread_local! {
+        static KNOWN: CatalogCache<Oid, bool> = const { CatalogCache::new() };
+    }
+    let look_up =
+        || with_latest_snapshot(|| OTHERS.read_value::<i64>(&[table.into_datum()]) == Some(0));
+    KNOWN.with(|known| known.get(table, look_up))
+}
 
 #[cfg(any(test, feature = "pg_test"))]
 #[pgrx::pg_schema]

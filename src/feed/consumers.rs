@@ -1,7 +1,7 @@
 //! Named readers of the feed, whose place is kept in the database.
 
-use super::positions;
-use super::reading::{end_of_feed, events_past, pruned_to};
+use super::positions::{self, Feed};
+use super::reading::{end_of_feed, events_past};
 use crate::customer::data_owner::as_data_owner;
 use crate::postgres::error::OrRaise;
 use crate::postgres::result_set::ResultSet;
@@ -33,10 +33,8 @@ fn subscribe(consumer: Option<Text<'_>>, after: Option<i64>) {
         if after > end_of_feed() {
             Refusal::BeyondFeed.raise();
         }
-        let pruned_to = with_latest_snapshot(pruned_to);
-        if after < pruned_to {
-            Refusal::Pruned { up_to: pruned_to }.raise();
-        }
+        let feed = Feed::look();
+        with_latest_snapshot(|| feed.check_place(after)).or_raise();
         connected(|_| SUBSCRIBE.run(&[consumer, after.into_datum()], |_| {}));
     });
 }
@@ -58,7 +56,7 @@ fn fetch_events<'call>(
     result: ResultSet<'call>,
 ) -> ResultSet<'call> {
     as_data_owner(|| {
-        let consumer = named(consumer).or_raise();
+        let consumer = existing(consumer).or_raise();
         // First, because nothing can be locked on a standby.
         positions::ensure_readable().or_raise();
         let place = lock_place(consumer).or_raise();
@@ -84,7 +82,7 @@ fn acknowledge(consumer: Option<Text<'_>>, up_to: Option<i64>) {
         &[TEXTOID, INT8OID],
     );
     as_data_owner(|| {
-        let consumer = named(consumer).or_raise();
+        let consumer = existing(consumer).or_raise();
         let up_to = given(up_to, "up_to").or_raise();
         let place = lock_place(consumer).or_raise();
         // What lies beyond nobody can have read: acknowledging it would skip what is still to be committed.
@@ -101,6 +99,12 @@ fn named(consumer: Option<Text<'_>>) -> Result<&str, Refusal> {
         return Err(Refusal::ConsumerName { max: MAX_NAME_OCTETS });
     }
     consumer.utf8("consumer")
+}
+
+/// The name of a consumer that must be there: one that no consumer can have is nobody's.
+fn existing(consumer: Option<Text<'_>>) -> Result<&str, Refusal> {
+    let consumer = consumer.filter(|name| (1..=MAX_NAME_OCTETS).contains(&name.octets()));
+    consumer.ok_or(Refusal::NoConsumer)?.utf8("consumer")
 }
 
 fn given(position: Option<i64>, argument: &'static str) -> Result<i64, Refusal> {

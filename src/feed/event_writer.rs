@@ -3,7 +3,6 @@
 use crate::customer::schema::{EVENT_COLUMNS, EVENTS};
 use crate::postgres::catalog_cache::CatalogCache;
 use crate::postgres::heap_insert::{FastPathShape, HeapInsert};
-use crate::postgres::relation;
 use crate::postgres::statement::{Param, Statement, connected};
 use crate::postgres::transaction::may_insert;
 use crate::refusal::Refusal;
@@ -39,10 +38,7 @@ impl EventWriter {
                 const { CatalogCache::new() };
         }
         let events = EVENTS.open(pg_sys::RowExclusiveLock);
-        // SAFETY: the table is open.
-        if events.is_plain_table() && unsafe { relation::inherits(events.as_ptr()) } {
-            Refusal::Inherits { table: "events" }.raise();
-        }
+        events.refuse_inheritance("events");
         let numbers = NUMBERS.with(|known| known.get(events.oid(), || SHAPE.matches(&events, &[])));
         match numbers {
             Some(numbers) if may_insert() => Self::FastPath(HeapInsert::begin(events), numbers),

@@ -1,6 +1,7 @@
 //! The feed: what changed, in an order that readers can trust, and the notifications that say so.
 
 mod consumers;
+mod epochs;
 pub mod event;
 mod event_writer;
 pub mod notification;

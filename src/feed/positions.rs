@@ -7,8 +7,9 @@
 //! the lower of both, the watermark: a writer it did not see will draw above H, one it saw draws above M, and
 //! one that is gone is visible in the snapshot. `doc/watermark.md` has the argument in full.
 
+use super::epochs;
 use super::worker::slot;
-use crate::customer::schema::POSITIONS;
+use crate::customer::schema::{EVENTS, POSITIONS};
 use crate::postgres::ffi;
 use crate::postgres::relation::OpenRelation;
 use crate::postgres::statement::Statement;
@@ -94,20 +95,23 @@ fn hold(sequence: &OpenRelation) -> i64 {
 /// would be drawn twice, or below a consumer's place. Looks into the tables once in a session, and again when
 /// the sequence has gone back behind where the session knows it to have been.
 fn refuse_to_repeat(sequence: pg_sys::Oid, last: i64) {
-    static HIGHEST: Statement = Statement::new(
-        c"SELECT greatest((SELECT max(position) FROM customers.events),
-                          (SELECT max(position) FROM customers.consumers),
-                          (SELECT max(pruned_to) FROM customers.feed_epochs))",
-        &[],
-    );
+    static FURTHEST_CONSUMER: Statement =
+        Statement::new(c"SELECT max(position) FROM customers.consumers", &[]);
     let (of, reached) = REACHED.get();
-    if of == sequence && last >= reached {
-        REACHED.set((sequence, last));
-        return;
-    }
-    let highest = with_latest_snapshot(|| HIGHEST.read_value::<i64>(&[]));
-    if last < highest.unwrap_or(0) {
-        Refusal::PositionsRepeat.raise();
+    if of != sequence || last < reached {
+        let (highest, pruned_to) = with_latest_snapshot(|| {
+            let last_event = epochs::last_event();
+            let pruned_to = epochs::pruned_to(last, last_event);
+            let consumer = FURTHEST_CONSUMER.read_value::<i64>(&[]);
+            (last_event.max(consumer).max(Some(pruned_to)), pruned_to)
+        });
+        if Some(last) < highest {
+            Refusal::PositionsRepeat.raise();
+        }
+        if last > 0 && pruned_to == last {
+            // It may be known only as long as there is no event.
+            epochs::keep_pruned_to(last);
+        }
     }
     REACHED.set((sequence, last));
 }
@@ -149,20 +153,50 @@ impl Watermark {
         let complete_to = lowest_key().map_or(last, |key| last.min(key));
         Self { last, complete_to, sequence: sequence.oid() }
     }
+}
 
-    /// The same where the sequence may have been set back behind the feed. Nothing is drawn from it then, so
-    /// the feed ends with its last event.
-    pub fn read_with_feed() -> Self {
-        static LAST_EVENT: Statement =
-            Statement::new(c"SELECT max(position) FROM customers.events", &[]);
+/// The feed as a reader finds it.
+pub struct Feed {
+    watermark: Watermark,
+    last_event: Option<i64>,
+}
+
+impl Feed {
+    pub fn look() -> Self {
+        EVENTS.open(pg_sys::AccessShareLock).refuse_inheritance("events");
         // Before the sequence: an event that is there now was drawn from it before.
-        let last_event =
-            with_latest_snapshot(|| LAST_EVENT.read_value::<i64>(&[])).unwrap_or_default();
-        let watermark = Self::read();
-        if watermark.last < last_event {
-            Self { last: last_event, complete_to: last_event, ..watermark }
+        let last_event = with_latest_snapshot(epochs::last_event);
+        let mut watermark = Watermark::read();
+        let end = last_event.unwrap_or_default();
+        if watermark.last < end {
+            // The sequence was set back. Nothing is drawn from it then, so the feed ends with its last event.
+            (watermark.last, watermark.complete_to) = (end, end);
+        }
+        Self { watermark, last_event }
+    }
+
+    /// Up to here a snapshot that is newer than this sees every event there will ever be.
+    pub fn complete_to(&self) -> i64 {
+        self.watermark.complete_to
+    }
+
+    /// The highest position that was pruned, as the active snapshot has it.
+    pub fn pruned_to(&self) -> i64 {
+        epochs::pruned_to(self.watermark.last, self.last_event)
+    }
+
+    /// Whether the feed can go on from a place, as the active snapshot has it.
+    pub fn check_place(&self, place: i64) -> Result<(), Refusal> {
+        let pruned_to = self.pruned_to();
+        let end = self.watermark.last.max(pruned_to);
+        if place < 0 {
+            Err(Refusal::NegativePosition)
+        } else if place < pruned_to {
+            Err(Refusal::Pruned { up_to: pruned_to })
+        } else if place > end {
+            Err(Refusal::SetBack { end })
         } else {
-            watermark
+            Ok(())
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Forgetting old events.
 
-use super::positions::Watermark;
-use super::reading::pruned_to;
+use super::epochs;
+use super::positions::Feed;
 use crate::customer::data_owner::as_data_owner;
 use crate::customer::operation::{self, Operation};
 use crate::postgres::error::OrRaise;
-use crate::postgres::statement::{Statement, connected};
+use crate::postgres::statement::Statement;
 use crate::postgres::transaction::with_latest_snapshot;
 use crate::refusal::Refusal;
 use pgrx::IntoDatum;
@@ -57,21 +57,15 @@ fn prune(older_than: Interval, max_events: i64) -> i64 {
           SELECT count(*) FROM deleted",
         &[INT8OID, INT8OID],
     );
-    static KEEP_PRUNED_TO: Statement = Statement::new(
-        c"INSERT INTO customers.feed_epochs AS kept (epoch, first_position, previous_end, began_at, pruned_to)
-          SELECT coalesce(max(epoch), 1), 1, 0, now(), $1 FROM customers.feed_epochs
-          ON CONFLICT (epoch) DO UPDATE SET pruned_to = greatest(kept.pruned_to, excluded.pruned_to)",
-        &[INT8OID],
-    );
-    let complete_to = Watermark::read_with_feed().complete_to;
-    let begin = with_latest_snapshot(pruned_to);
+    let feed = Feed::look();
+    let begin = with_latest_snapshot(|| feed.pruned_to());
     let (mut pruned_to, mut deleted) = (begin, 0);
     while deleted < max_events {
         let chunk = CHUNK.min(max_events - deleted);
         let params = [
             older_than.into_datum(),
             pruned_to.into_datum(),
-            complete_to.into_datum(),
+            feed.complete_to().into_datum(),
             chunk.into_datum(),
         ];
         let Some(last) = LAST_OLD.value::<i64>(&params) else { break };
@@ -80,7 +74,7 @@ fn prune(older_than: Interval, max_events: i64) -> i64 {
         pruned_to = last;
     }
     if pruned_to > begin {
-        connected(|_| KEEP_PRUNED_TO.run(&[pruned_to.into_datum()], |_| {}));
+        epochs::keep_pruned_to(pruned_to);
     }
     deleted
 }

@@ -1,6 +1,6 @@
 //! Reading the feed: by position.
 
-use super::positions::{self, Watermark};
+use super::positions::{self, Feed};
 use crate::customer::data_owner::as_data_owner;
 use crate::postgres::error::OrRaise;
 use crate::postgres::result_set::ResultSet;
@@ -56,38 +56,17 @@ pub fn events_past<'call>(
         Some(size @ 1..=MAX_BATCH_SIZE) => i64::from(size),
         _ => return Err(Refusal::BatchSize { max: MAX_BATCH_SIZE }),
     };
-    let watermark = Watermark::read_with_feed();
+    let feed = Feed::look();
     // The snapshot has to be newer than the watermark, and what was pruned and what is left are to be of one.
     let (result, count) = with_latest_snapshot(|| {
-        check_place(after, watermark.last)?;
-        let params = [after, watermark.complete_to, limit].map(IntoDatum::into_datum);
+        feed.check_place(after)?;
+        let params = [after, feed.complete_to(), limit].map(IntoDatum::into_datum);
         Ok::<_, Refusal>(result.fill(&READ, &params))
     })?;
     if count > 0 {
         flush_what_is_visible();
     }
     Ok(result)
-}
-
-/// Whether the feed can go on from a place, as the active snapshot has it.
-pub fn check_place(place: i64, last: i64) -> Result<(), Refusal> {
-    let pruned_to = pruned_to();
-    if place < 0 {
-        Err(Refusal::NegativePosition)
-    } else if place < pruned_to {
-        Err(Refusal::Pruned { up_to: pruned_to })
-    } else if place > last.max(pruned_to) {
-        Err(Refusal::SetBack { end: last.max(pruned_to) })
-    } else {
-        Ok(())
-    }
-}
-
-/// The highest position that was pruned, as the active snapshot has it; 0 where none was.
-pub fn pruned_to() -> i64 {
-    static PRUNED_TO: Statement =
-        Statement::new(c"SELECT max(pruned_to) FROM customers.feed_epochs", &[]);
-    PRUNED_TO.read_value(&[]).unwrap_or_default()
 }
 
 #[pg_extern(sql = false)]
@@ -104,10 +83,10 @@ pub fn end_of_feed() -> i64 {
         c"SELECT max(position) FROM customers.events WHERE position <= $1",
         &[INT8OID],
     );
-    let watermark = Watermark::read_with_feed();
+    let feed = Feed::look();
     let end = with_latest_snapshot(|| {
-        let last = LAST.read_value::<i64>(&[watermark.complete_to.into_datum()]);
-        last.unwrap_or_default().max(pruned_to())
+        let last = LAST.read_value::<i64>(&[feed.complete_to().into_datum()]);
+        last.unwrap_or_default().max(feed.pruned_to())
     });
     flush_what_is_visible();
     end

@@ -24,7 +24,38 @@ pub fn end_session_on_failure() {
 }
 
 fn end_session() -> ! {
+    release_reserve();
     super::error::out_of_memory()
+}
+
+/// What reporting an error may need where nothing else is left. pgrx copies an error before it takes its jump
+/// buffer off the stack: where that copy fails for want of memory, the copy of that error fails again, until
+/// PostgreSQL ends the cluster.
+const RESERVE: usize = 512 * 1024;
+
+/// Address space that nobody has written to: it costs no memory. Null while it is given away.
+static RESERVED: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+
+const RESERVE_LAYOUT: Layout = match Layout::from_size_align(RESERVE, 4096) {
+    Ok(layout) => layout,
+    Err(_) => panic!("a power of two"),
+};
+
+/// To be called before work that may run out of memory. Does without where none is to be had.
+pub fn keep_reserve() {
+    if RESERVED.load(Ordering::Relaxed).is_null() {
+        // SAFETY: the layout is not of size 0.
+        RESERVED.store(unsafe { System.alloc(RESERVE_LAYOUT) }, Ordering::Relaxed);
+    }
+}
+
+/// To be called when an error is about to be reported.
+pub fn release_reserve() {
+    let reserve = RESERVED.swap(ptr::null_mut(), Ordering::Relaxed);
+    if !reserve.is_null() {
+        // SAFETY: allocated in keep_reserve() with this layout.
+        unsafe { System.dealloc(reserve, RESERVE_LAYOUT) }
+    }
 }
 
 fn checked(allocated: *mut u8) -> *mut u8 {

@@ -3,7 +3,7 @@
 //! Every function that PostgreSQL calls runs its body in an [`entry_point`]. It covers errors of every class,
 //! PostgreSQL's own included, from the first line of the function to its last.
 
-use super::{catalog_cache, ffi};
+use super::{allocation, catalog_cache, ffi};
 use crate::refusal::{Facts, PostgresError, Refusal};
 use crate::rules::personal_data::PersonalData;
 use pgrx::pg_sys;
@@ -102,6 +102,7 @@ pub fn entry_point<T>(body: impl FnOnce() -> T) -> T {
     // Called for every report while the body runs, FATAL included, and the last one to be called: what further
     // callbacks would add is what must not be told.
     unsafe extern "C-unwind" fn hide(_argument: *mut c_void) {
+        allocation::release_reserve();
         // SAFETY: PostgreSQL calls this while it makes a report.
         unsafe {
             ffi::errhidestmt(true);
@@ -113,6 +114,7 @@ pub fn entry_point<T>(body: impl FnOnce() -> T) -> T {
         callback: Some(hide),
         arg: ptr::null_mut(),
     };
+    allocation::keep_reserve();
     let definitions = catalog_cache::generation();
     // SAFETY: the callback outlives its place on the stack, which is given back below whatever happens; a
     // FATAL never returns here.

@@ -174,6 +174,15 @@ impl OpenRelation {
         answer == pg_sys::AclResult::ACLCHECK_OK
     }
 
+    /// Refuses a plain table that is a parent, a child or a partition: a statement on another table writes its
+    /// rows past its statement triggers, or reads others' rows as its own.
+    pub fn refuse_inheritance(&self, table: &'static str) {
+        // SAFETY: the relation is open.
+        if self.is_plain_table() && unsafe { inherits(self.0) } {
+            Refusal::Inherits { table }.raise();
+        }
+    }
+
     /// The numbers of columns, from 1, which as a rule are the table's first, in this order. Refuses where one
     /// is not there or of another type.
     pub fn column_numbers<const N: usize>(&self, columns: &[Column; N]) -> [i32; N] {

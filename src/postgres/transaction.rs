@@ -46,9 +46,21 @@ pub fn with_latest_snapshot<T>(work: impl FnOnce() -> T) -> T {
 /// Makes sure that what this session sees committed survives a crash: a commit with synchronous_commit = off is
 /// visible before it is on disk.
 pub fn flush_what_is_visible() {
+    const PAGE: u64 = pg_sys::XLOG_BLCKSZ as u64;
+    const SHORT_HEADER: u64 = size_of::<pg_sys::XLogPageHeaderData>().next_multiple_of(8) as u64;
+    const LONG_HEADER: u64 = size_of::<pg_sys::XLogLongPageHeaderData>().next_multiple_of(8) as u64;
     // SAFETY: not in recovery, where there is nothing to flush. A transaction that is visible has written its
-    // commit record before, so up to here.
-    unsafe { pg_sys::XLogFlush(pg_sys::GetXLogInsertRecPtr()) }
+    // commit record before, so up to here. At the beginning of a page the place of the next record lies behind
+    // the page's header, which is not written before that record is: no record ends there.
+    unsafe {
+        let next = pg_sys::GetXLogInsertRecPtr();
+        let end = match (next % PAGE, next % pg_sys::wal_segment_size as u64) {
+            (_, LONG_HEADER) => next - LONG_HEADER,
+            (SHORT_HEADER, _) => next - SHORT_HEADER,
+            _ => next,
+        };
+        pg_sys::XLogFlush(end);
+    }
 }
 
 /// Ends a long loop where the session was cancelled or terminated.

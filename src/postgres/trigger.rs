@@ -180,6 +180,27 @@ impl Trigger<'_> {
         })
     }
 
+    /// The value of a column's default; None where it has none, or it is NULL. Follows rewriteTargetListIU of
+    /// rewriteHandler.c and ExecEvalExpr of executor.h.
+    pub fn default_value(&self, number: i32) -> Param {
+        // SAFETY: the table is open while its trigger runs, and the number is a column's. The expression is
+        // evaluated in a context of its own, and its value lives in the memory of the call.
+        unsafe {
+            let expression = pg_sys::build_column_default(self.data.tg_relation, number);
+            if expression.is_null() {
+                return None;
+            }
+            let expression = pg_sys::expression_planner(expression.cast());
+            let state = pg_sys::ExecInitExpr(expression, std::ptr::null_mut());
+            let context = pg_sys::CreateStandaloneExprContext();
+            let mut is_null = true;
+            let evaluate = (*state).evalfunc.expect("every expression can be evaluated");
+            let value = ffi::with_error_boundary(|| evaluate(state, context, &mut is_null));
+            pg_sys::FreeExprContext(context, true);
+            (!is_null).then_some(value)
+        }
+    }
+
     /// The rows that the statement replaced; none for an INSERT.
     pub fn old_rows(&self) -> Option<TransitionTable<'_>> {
         TransitionTable::open(self.data.tg_oldtable, self.data.tg_relation)

@@ -1,7 +1,7 @@
 //! Promise: nobody acknowledges or begins at a place that nobody can have read, and feed_position() is where
 //! the feed is complete.
 
-use crate::history::register;
+use crate::kit::history::register;
 use crate::kit::{
     Database, Server, assert_refused, begin_change, caller, database, fetched, on_16, one,
     received, registered, silence,

@@ -1,7 +1,7 @@
 //! Promise: what a reader of the feed has been given survives a crash, whatever `synchronous_commit` the
 //! writer chose.
 
-use crate::history::{positions_after, register};
+use crate::kit::history::{positions_after, register};
 use crate::kit::{Server, all, one, registered};
 use postgres::Client;
 

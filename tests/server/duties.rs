@@ -29,18 +29,34 @@ const DUTIES: [Duty; 7] = [
             "find_customer",
             "list_customers",
             "search_customers",
+            "canonical_email",
+            "canonical_name",
         ],
         relations: &["customers"],
     },
     Duty {
         name: "reader",
-        functions: &["get_customer", "find_customer", "list_customers", "search_customers"],
+        functions: &[
+            "get_customer",
+            "find_customer",
+            "list_customers",
+            "search_customers",
+            "canonical_email",
+            "canonical_name",
+        ],
         relations: &["customers"],
     },
     Duty { name: "support", functions: &["customer_timeline"], relations: &["customers_masked"] },
     Duty {
         name: "consumer",
-        functions: &["subscribe", "fetch_events", "acknowledge", "read_events", "unsubscribe"],
+        functions: &[
+            "subscribe",
+            "fetch_events",
+            "acknowledge",
+            "read_events",
+            "feed_position",
+            "unsubscribe",
+        ],
         relations: &[],
     },
     Duty { name: "auditor", functions: &["customer_history"], relations: &["events", "erasures"] },
@@ -64,8 +80,9 @@ const OWNERS: Duty = Duty {
         "refuse_removal",
         "record_registered",
         "record_updated",
+        "keep_erasure",
     ],
-    relations: &["consumers", "events_position_seq"],
+    relations: &["consumers", "events_position_seq", "feed_epochs"],
 };
 
 impl Duty {

@@ -60,7 +60,7 @@ fn make_history(client: &mut Client) {
 fn an_empty_feed_reads_as_empty() {
     let mut client = database().connect();
     assert!(fetched(&mut client, "read_events(0)").is_empty());
-    assert_refused(client.query("SELECT customers.read_events(1)", &[]), "22023", &[]);
+    assert_refused(client.query("SELECT customers.read_events(1)", &[]), "PT410", &[]);
 }
 
 #[test]
@@ -364,9 +364,10 @@ fn arguments_may_be_named() {
         ("read_events(after => 1)", 0),
         ("subscribe(consumer => 'mailer', after => 0)", 1),
         ("fetch_events(consumer => 'mailer', batch_size => 1)", 1),
-        ("acknowledge(consumer => 'mailer', \"position\" => 1)", 1),
+        ("acknowledge(consumer => 'mailer', up_to => 1)", 1),
         ("fetch_events(consumer => 'mailer')", 0),
-        ("prune_events(older_than => '1 day')", 1),
+        ("feed_position()", 1),
+        ("prune_events(older_than => '1 day', max_events => 10)", 1),
         ("unsubscribe(consumer => 'mailer')", 1),
     ] {
         let rows = client.query(&format!("SELECT * FROM customers.{call}"), &[]);

@@ -28,8 +28,15 @@ fn tables(client: &mut Client) -> Vec<String> {
     all(client, query, &[])
 }
 
-const TABLES: [&str; 6] =
-    ["consumers", "customers", "customers_masked", "erasures", "events", "events_position_seq"];
+const TABLES: [&str; 7] = [
+    "consumers",
+    "customers",
+    "customers_masked",
+    "erasures",
+    "events",
+    "events_position_seq",
+    "feed_epochs",
+];
 
 #[test]
 fn its_members_are_its_functions_and_one_type() {
@@ -94,7 +101,7 @@ fn every_function_table_column_and_setting_says_what_it_is() {
         &mut client,
         "SELECT proname || ' does not tell what it refuses' FROM pg_proc
           WHERE pronamespace = 'customers'::regnamespace AND proname NOT LIKE 'record%'
-            AND obj_description(oid, 'pg_proc') !~ 'Refuses (nothing|with ([0-9]{5}|PT40))'",
+            AND obj_description(oid, 'pg_proc') !~ 'Refuses (nothing|with ([0-9]{5}|PT4))'",
     );
     assert_none(
         &mut client,
@@ -137,7 +144,9 @@ fn functions_run_with_their_owners_rights_and_a_pinned_search_path() {
           WHERE pronamespace = 'customers'::regnamespace
             AND prosecdef IS DISTINCT FROM
                 proname NOT IN ('attach', 'grant_access', 'revoke_access', 'broken_rule', 'guard',
-                                'refuse_removal', 'record_registered', 'record_updated')",
+                                'refuse_removal', 'record_registered', 'record_updated', 'keep_erasure',
+                                'get_customer', 'find_customer', 'list_customers', 'search_customers',
+                                'canonical_email', 'canonical_name')",
     );
     assert_none(
         &mut client,
@@ -333,7 +342,7 @@ fn attaching_twice_changes_nothing() {
     assert_eq!(one::<String>(&mut client, objects, &[]), before);
     let triggers = "SELECT count(*) FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
                      WHERE relnamespace = 'customers'::regnamespace AND NOT tgisinternal";
-    assert_eq!(one::<i64>(&mut client, triggers, &[]), 5);
+    assert_eq!(one::<i64>(&mut client, triggers, &[]), 8);
     assert_rules_hold(&mut client);
 }
 
@@ -402,12 +411,17 @@ fn an_object_that_a_stranger_planted_is_refused() {
         assert_not_installed(&mut client);
         planter.batch_execute(&format!("DROP {remove}")).unwrap();
     }
+    let refused = client.batch_execute(CREATE);
+    assert_refused(refused, "42501", &[]);
+    client.batch_execute(&format!("REVOKE CREATE ON SCHEMA customers FROM {stranger}")).unwrap();
     client.batch_execute(CREATE).unwrap();
+    client.batch_execute(&format!("GRANT CREATE ON SCHEMA customers TO {stranger}")).unwrap();
     // What is planted later is refused by attach(), even under a name that it would leave alone.
     planter.batch_execute("CREATE TABLE customers.events (position bigint)").unwrap();
     assert_refused(client.batch_execute("SELECT customers.attach()"), "42501", &[]);
     assert_eq!(tables(&mut client), ["events"]);
     planter.batch_execute("DROP TABLE customers.events").unwrap();
+    client.batch_execute(&format!("REVOKE CREATE ON SCHEMA customers FROM {stranger}")).unwrap();
     client.batch_execute("SELECT customers.attach()").unwrap();
 }
 

@@ -1,7 +1,7 @@
 //! Promise: pruning takes old events from the beginning of the feed and no others, and who has not read what
 //! was pruned is told so (PT410) instead of getting the rest.
 
-use crate::history::{positions_after, register};
+use crate::kit::history::{positions_after, register};
 use crate::kit::{
     Database, assert_refused, database, fetched, one, positions, registered, server, succeed,
 };

@@ -1,7 +1,5 @@
 //! Promises that only real servers and real clients can hold the project to. One behaviour a file.
 
-#[path = "kit/history.rs"]
-mod history;
 mod kit;
 
 mod adopting;

@@ -1,7 +1,7 @@
 //! Promise: a parent, a child or a partition is no way round the rules: what reaches the tables through one
 //! is recorded or refused.
 
-use crate::history::{assert_recorded_since, recorded, undone};
+use crate::kit::history::{assert_recorded_since, recorded, undone};
 use crate::kit::{
     Database, assert_refused, await_blocked, call, database, fetched, pid, positions, refusal,
     register_ann, registered,

@@ -1,7 +1,7 @@
 //! Promise: whatever is done to the sequence of positions, no position is drawn twice or below what has been
 //! recorded, acknowledged or pruned, and readers see exactly the events that there are.
 
-use crate::history::{positions_after, recorded, register};
+use crate::kit::history::{positions_after, recorded, register};
 use crate::kit::{
     Database, address, assert_refused, call, database, fetched, one, positions, refusal, registered,
 };

@@ -230,13 +230,14 @@ fn a_read_only_transaction_registers_nobody() {
 }
 
 #[test]
-fn who_owns_the_function_and_may_not_insert_registers_nobody() {
+fn where_the_owner_of_the_table_may_not_insert_nobody_is_registered() {
     let mut client = database().connect();
     let owner = role(&mut client, "");
     client
         .batch_execute(&format!(
             "GRANT USAGE ON SCHEMA customers TO {owner};
-             ALTER FUNCTION customers.register_customer OWNER TO {owner}"
+             ALTER TABLE customers.customers OWNER TO {owner};
+             REVOKE INSERT ON customers.customers FROM {owner}"
         ))
         .unwrap();
     assert_eq!(refused(&mut client, REGISTER).0, "42501");

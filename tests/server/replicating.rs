@@ -1,7 +1,7 @@
 //! Promise: where a subscriber of logical replication has the triggers fire, what is applied is recorded or
 //! refused, and removes nobody.
 
-use crate::history::{assert_recorded_since, recorded};
+use crate::kit::history::{assert_recorded_since, recorded};
 use crate::kit::{Database, Server, await_true, eventually, id, one, stored};
 use postgres::Client;
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! Promise: who subscribes stands in nobody's way, and nobody in the way of a consumer that has its place.
 
-use crate::history::register;
+use crate::kit::history::register;
 use crate::kit::{Database, assert_refused, database, fetched, one, positions, registered};
 use postgres::Client;
 

@@ -1,7 +1,7 @@
 //! Promise: a call that waited while somebody swapped a table, its sequence or the extension works on what is
 //! there now, or is refused.
 
-use crate::history::{assert_recorded_since, recorded};
+use crate::kit::history::{assert_recorded_since, recorded};
 use crate::kit::{
     Database, Server, address, assert_refused, await_blocked, call, database, id, one, pid,
     refusal, register_ann, registered,

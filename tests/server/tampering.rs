@@ -52,6 +52,7 @@ fn tamperings(table: &str, column: &str, r#type: &str) -> Vec<String> {
         "bigint" => &[("int", "{}"), ("text", "{}::text")],
         "jsonb" => &[("json", "{}"), ("int", "hashtext({}::text)")],
         "boolean" => &[("int", "hashtext({}::text)")],
+        "integer" => &[("bigint", "{}"), ("text", "{}::text")],
         _ => &[("timestamp", "{}"), ("bigint", "hashtext({}::text)")],
     };
     let retype = |(other, value): &(&str, &str)| {
@@ -95,7 +96,7 @@ fn all_tamperings(client: &mut Client) -> Vec<String> {
         tamperings.extend(self::tamperings(row.get(0), row.get(1), row.get(2)));
     }
     tamperings.push("ALTER TYPE customers.profile ADD ATTRIBUTE extra text".to_owned());
-    for table in ["customers", "events", "consumers", "erasures"] {
+    for table in ["customers", "events", "consumers", "erasures", "feed_epochs"] {
         tamperings.push(format!("DROP TABLE customers.{table} CASCADE"));
         tamperings.push(format!("ALTER TABLE customers.{table} SET SCHEMA public"));
         tamperings.push(format!("ALTER TABLE customers.{table} RENAME TO other"));

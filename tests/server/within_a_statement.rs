@@ -1,7 +1,7 @@
 //! Promise: one statement tells a customer's history in order: a command called from within a statement that
 //! is itself writing the same customer is refused, and in nobody else's way.
 
-use crate::history::{assert_recorded_since, recorded, undone};
+use crate::kit::history::{assert_recorded_since, recorded, undone};
 use crate::kit::{
     Customer, address, assert_refused, call, database, one, refusal, register_ann, stored,
 };

@@ -5,6 +5,7 @@
 
 pub mod attack;
 pub mod calls;
+pub mod history;
 pub mod traffic;
 
 use postgres::error::DbError;

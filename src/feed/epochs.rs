@@ -1,0 +1,39 @@
+//! customers.feed_epochs: up to where the feed was pruned.
+
+use crate::postgres::statement::{Statement, connected};
+use pgrx::IntoDatum;
+use pgrx::pg_sys::BuiltinOid::INT8OID;
+
+/// The last event of the feed, as the active snapshot has it; None where there is none.
+pub fn last_event() -> Option<i64> {
+    static LAST: Statement = Statement::new(c"SELECT max(position) FROM customers.events", &[]);
+    LAST.read_value(&[])
+}
+
+/// The highest position that was pruned, as the active snapshot has it; 0 where none was.
+///
+/// `last` is the last position that was drawn, `last_event` that of the last event that there was then. A feed
+/// without events, of customers who are there, was restored without them: it counts as pruned to its end.
+pub fn pruned_to(last: i64, last_event: Option<i64>) -> i64 {
+    static PRUNED_TO: Statement =
+        Statement::new(c"SELECT max(pruned_to) FROM customers.feed_epochs", &[]);
+    static HAS_CUSTOMERS: Statement =
+        Statement::new(c"SELECT EXISTS (SELECT FROM customers.customers)", &[]);
+    let kept = PRUNED_TO.read_value(&[]).unwrap_or_default();
+    if last_event.is_none() && last > kept && HAS_CUSTOMERS.read_value(&[]) == Some(true) {
+        last
+    } else {
+        kept
+    }
+}
+
+/// Keeps how far the feed was pruned, for readers and for dumps.
+pub fn keep_pruned_to(position: i64) {
+    static KEEP: Statement = Statement::new(
+        c"INSERT INTO customers.feed_epochs AS kept (epoch, first_position, previous_end, began_at, pruned_to)
+          SELECT coalesce(max(epoch), 1), 1, 0, now(), $1 FROM customers.feed_epochs
+          ON CONFLICT (epoch) DO UPDATE SET pruned_to = greatest(kept.pruned_to, excluded.pruned_to)",
+        &[INT8OID],
+    );
+    connected(|_| KEEP.run(&[position.into_datum()], |_| {}));
+}
