@@ -33,6 +33,11 @@ const OURS: &str =
     "SELECT * FROM customers.register_customer('c' || :r || '@example.com', 'Customer Name');";
 const UNDEFENDED: &str = "SELECT * FROM undefended('c' || :r || '@example.com', 'Customer Name');";
 
+/// One customer of those that were registered before, by the key.
+const SELECT: &str = "SELECT customer_id, email, name, status, registered_at, updated_at, version
+  FROM customers.customers WHERE customer_id = ID;";
+const GET: &str = "SELECT * FROM customers.get_customer(ID);";
+
 fn main() {
     // Cargo runs benches as tests too; there is nothing to prove here.
     if !std::env::args().any(|argument| argument == "--bench") {
@@ -54,6 +59,10 @@ fn main() {
     await_worker(&mut client);
 
     println!("\nmedian of {ROUNDS} rounds (lowest to highest)\n");
+    getting(&server, &mut client);
+    for clients in [16, 64] {
+        bypassing(&server, clients);
+    }
     for measure in [writing, defending] {
         for clients in [16, 64] {
             measure(&server, clients);
@@ -81,6 +90,56 @@ fn writing(server: &Server, clients: u32) {
     compare(server, clients, [notifying, outbox, bare]);
 }
 
+/// Each bypass of the executor beside its fallback: a column of the owner's, which costs next to nothing itself,
+/// has an INSERT statement do the work.
+fn bypassing(server: &Server, clients: u32) {
+    let fallbacks = [("customers", "registering by INSERT"), ("events", "events by INSERT")];
+    let mut ratios = fallbacks.map(|_| Vec::new());
+    let databases = ["with_both", "without_customers", "without_events"];
+    for database in databases {
+        let mut postgres = server.connect("postgres");
+        postgres.batch_execute(&format!("DROP DATABASE IF EXISTS {database}")).unwrap();
+        postgres.batch_execute(&format!("CREATE DATABASE {database}")).unwrap();
+        let mut client = server.connect(database);
+        client.batch_execute("CREATE EXTENSION customer_db").unwrap();
+        if let Some(table) = database.strip_prefix("without_") {
+            let alter = format!("ALTER TABLE customers.{table} ADD COLUMN spare text");
+            client.batch_execute(&alter).unwrap();
+        }
+    }
+    for _ in 0..ROUNDS {
+        let [with_both, rest @ ..] =
+            databases.map(|database| transactions_a_second_in(server, database, clients, OURS));
+        ratios.iter_mut().zip(rest).for_each(|(ratios, rate)| ratios.push(with_both / rate));
+    }
+    for ((_, what), ratios) in fallbacks.into_iter().zip(ratios) {
+        report(&format!("{clients} clients: register_customer / {what}"), "at least 1.1", ratios);
+    }
+}
+
+/// get_customer beside the SELECT by key that it stands for, on a saturated machine.
+fn getting(server: &Server, client: &mut Client) {
+    client
+        .batch_execute(
+            "SET customer_db.notify = off;
+             INSERT INTO customers.customers (customer_id, email)
+             SELECT lpad(to_hex(n), 32, '0')::uuid, n || '@example.net' FROM generate_series(1, 100000) AS n;
+             RESET customer_db.notify;
+             VACUUM ANALYZE customers.customers",
+        )
+        .unwrap();
+    let ratios = (0..ROUNDS)
+        .map(|_| {
+            let [select, get] = [SELECT, GET].map(|script| {
+                let script = script.replace("ID", "lpad(to_hex(1 + :r % 100000), 32, '0')::uuid");
+                transactions_a_second(server, 16, &script)
+            });
+            get / select
+        })
+        .collect();
+    report("16 clients: get_customer / SELECT by key", "at least 0.95", ratios);
+}
+
 /// After all others, for it writes to the same tables: they would grow faster than those they are held against.
 fn defending(server: &Server, clients: u32) {
     let undefended = (UNDEFENDED, "without SECURITY DEFINER, search_path", "at least 0.95");
@@ -101,6 +160,10 @@ fn compare<const N: usize>(server: &Server, clients: u32, others: [(&str, &str, 
 }
 
 fn transactions_a_second(server: &Server, clients: u32, script: &str) -> f64 {
+    transactions_a_second_in(server, DATABASE, clients, script)
+}
+
+fn transactions_a_second_in(server: &Server, database: &str, clients: u32, script: &str) -> f64 {
     let file = std::path::Path::new(server.host()).join("script.sql");
     std::fs::write(&file, format!("\\set r random(1, 1000000000000000)\n{script}\n")).unwrap();
     let output = kit::succeed(
@@ -110,7 +173,7 @@ fn transactions_a_second(server: &Server, clients: u32, script: &str) -> f64 {
             .args(["--time", SECONDS, "--client", &clients.to_string(), "--host", server.host()])
             .arg("--file")
             .arg(&file)
-            .arg(DATABASE),
+            .arg(database),
     );
     let tps =
         output.lines().find_map(|line| line.strip_prefix("tps = ")).expect("pgbench prints tps");

@@ -1,57 +1,67 @@
 // Keeps a complete copy of the customers: node consumer.mjs CONNECTION CONSUMER FILE
 // Listen, then catch up, then read on each notification and at intervals: a notification only says
 // that there is something. The server keeps our place; events whose version we have come again.
+// Where the feed cannot go on from our place (PT410), we copy the table and begin behind the copy.
 import { existsSync } from "node:fs";
 import { open, readFile, rename } from "node:fs/promises";
 import pg from "pg";
 
 const [connectionString, consumer, path] = process.argv.slice(2);
+const FETCH = `SELECT customer_id, version::int, coalesce(event -> 'customer', event -> 'changes')
+                      || jsonb_build_object('version', version), position FROM customers.fetch_events($1)`;
+const TABLE = `SELECT customer_id, version::int, CASE WHEN email NOT LIKE '%@erased.invalid'
+                      THEN to_jsonb(customer) END FROM customers.customers AS customer`;
 
-function apply(copy, [customerId, version, fields]) {
-  const known = copy[customerId] ?? { version: 0 };
-  if (version <= known.version) return;
-  // Of the erased the version stays: older events may come again.
-  copy[customerId] = fields ? { ...known, ...fields, version } : { version };
-}
-
-async function readBatch(client) {
-  await client.query("BEGIN");
-  const text = `SELECT customer_id, version::int, coalesce(event -> 'customer', event -> 'changes'),
-                       position FROM customers.fetch_events($1)`;
-  const { rows } = await client.query({ text, values: [consumer], rowMode: "array" });
-  if (rows.length > 0) {
-    const copy = existsSync(path) ? JSON.parse(await readFile(path, "utf8")) : {};
-    rows.forEach((row) => apply(copy, row));
+async function read(client, anew) {
+  const query = async (text, ...values) => (await client.query({ text, values, rowMode: "array" })).rows;
+  // The place moves when the file has been written: whatever cuts us off, it is not ahead of it.
+  await query("BEGIN");
+  if (anew) {
+    await query("SELECT customers.unsubscribe($1)", consumer);
+    await query("SELECT customers.subscribe($1, customers.feed_position())", consumer);
+  }
+  const rows = anew ? await query(TABLE) : await query(FETCH, consumer);
+  if (anew || rows.length > 0) {
+    const old = existsSync(path) ? Object.entries(JSON.parse(await readFile(path, "utf8"))) : [];
+    const copy = Object.fromEntries(old.filter(([, known]) => !anew || known === null));
+    for (const [customerId, version, fields] of rows) {
+      const { [customerId]: known = { version: 0 } } = copy;
+      if (known === null || version <= known.version) continue; // null: erased, and stays so
+      copy[customerId] = fields && { ...known, ...fields };
+    }
     const file = await open(`${path}.new`, "w");
     await file.writeFile(JSON.stringify(copy));
     await file.sync();
     await file.close();
     await rename(`${path}.new`, path);
-    await client.query("SELECT customers.acknowledge($1, $2)", [consumer, rows.at(-1)[3]]);
+    if (!anew) await query("SELECT customers.acknowledge($1, $2)", consumer, rows.at(-1)[3]);
   }
-  await client.query("COMMIT");
-  return rows.length;
+  await query("COMMIT");
+  return rows.length > 0;
 }
 
-async function consume(client) {
+async function consume(client, anew) {
   let wake;
   const tell = () => wake?.();
   client.on("notification", tell).on("error", tell).on("end", tell);
   await client.connect();
   await client.query("LISTEN customers");
-  if (!existsSync(path)) // begin at the beginning
+  if (anew) await read(client, true);
+  else if (!existsSync(path)) // begin at the beginning
     await client.query("SELECT customers.unsubscribe($1)", [consumer]);
   await client.query("SELECT customers.subscribe($1)", [consumer]);
   for (;;) {
     const told = new Promise((resolve) => setTimeout((wake = resolve), 10_000));
-    while ((await readBatch(client)) > 0);
+    while (await read(client, false));
     await told;
   }
 }
 
-for (;;) {
+for (let anew = false; ; ) {
   const client = new pg.Client({ connectionString });
-  await consume(client).catch((error) => console.error(error.message));
+  const error = await consume(client, anew).catch((error) => error);
+  console.error(error.message);
+  anew = error.code === "PT410";
   client.end().catch(() => {});
   await new Promise((resolve) => setTimeout(resolve, 1000));
 }

@@ -2,55 +2,64 @@
 
 Listen, then catch up, then read on each notification and at intervals: a notification only says
 that there is something. The server keeps our place; events whose version we have come again.
+Where the feed cannot go on from our place (PT410), we copy the table and begin behind the copy.
 """
 
 import json, os, sys, time
 import psycopg
 
 connection_string, consumer, path = sys.argv[1:]
+FETCH = """SELECT customer_id::text, version, coalesce(event -> 'customer', event -> 'changes')
+                  || jsonb_build_object('version', version), position FROM customers.fetch_events(%s)"""
+TABLE = """SELECT customer_id::text, version, CASE WHEN email NOT LIKE '%@erased.invalid'
+                  THEN to_jsonb(customer) END FROM customers.customers AS customer"""
 
 
-def apply(copy, customer_id, version, fields):
-    known = copy.setdefault(customer_id, {"version": 0})
-    if version > known["version"]:
-        if fields is None:  # erased, but for the version: older events may come again
-            known.clear()
-        known.update(fields or {}, version=version)
+def read(db, anew=False):
+    # The place moves when the file has been written: whatever cuts us off, it is not ahead of it.
+    with db.transaction():
+        if anew:
+            db.execute("SELECT customers.unsubscribe(%s)", [consumer])
+            db.execute("SELECT customers.subscribe(%s, customers.feed_position())", [consumer])
+            rows = db.execute(TABLE).fetchall()
+        elif rows := db.execute(FETCH, [consumer]).fetchall():
+            db.execute("SELECT customers.acknowledge(%s, %s)", [consumer, rows[-1][3]])
+        else:
+            return False
+        copy = json.load(open(path)) if os.path.exists(path) else {}
+        if anew:
+            copy = {customer_id: known for customer_id, known in copy.items() if known is None}
+        for customer_id, version, fields, *_ in rows:
+            known = copy.setdefault(customer_id, {"version": 0})
+            if known and version > known["version"]:  # None: erased, and stays so
+                copy[customer_id] = fields and known | fields
+        with open(path + ".new", "w") as file:
+            json.dump(copy, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(path + ".new", path)
+    return True
 
 
-def read_batch(connection):
-    with connection.transaction():
-        fetch = """SELECT customer_id::text, version, coalesce(event -> 'customer', event -> 'changes'),
-                          position FROM customers.fetch_events(%s)"""
-        events = connection.execute(fetch, [consumer]).fetchall()
-        if events:
-            copy = json.load(open(path)) if os.path.exists(path) else {}
-            for *event, position in events:
-                apply(copy, *event)
-            with open(path + ".new", "w") as file:
-                json.dump(copy, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(path + ".new", path)
-            connection.execute("SELECT customers.acknowledge(%s, %s)", [consumer, position])
-    return len(events)
-
-
-def consume():
-    with psycopg.connect(connection_string, autocommit=True) as connection:
-        connection.execute("LISTEN customers")
-        if not os.path.exists(path):  # begin at the beginning
-            connection.execute("SELECT customers.unsubscribe(%s)", [consumer])
-        connection.execute("SELECT customers.subscribe(%s)", [consumer])
+def consume(anew):
+    with psycopg.connect(connection_string, autocommit=True) as db:
+        db.execute("LISTEN customers")
+        if anew:
+            read(db, anew=True)
+        elif not os.path.exists(path):  # begin at the beginning
+            db.execute("SELECT customers.unsubscribe(%s)", [consumer])
+        db.execute("SELECT customers.subscribe(%s)", [consumer])
         while True:
-            while read_batch(connection) > 0:
+            while read(db):
                 pass
-            list(connection.notifies(timeout=10, stop_after=1))
+            list(db.notifies(timeout=10, stop_after=1))
 
 
+anew = False
 while True:
     try:
-        consume()
-    except psycopg.OperationalError as error:
+        consume(anew)
+    except psycopg.Error as error:
         print(error, file=sys.stderr)
+        anew = error.sqlstate == "PT410"
     time.sleep(1)

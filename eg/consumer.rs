@@ -1,59 +1,69 @@
 //! Keeps a complete copy of the customers: consumer CONNECTION CONSUMER FILE
 //! Listen, then catch up, then read on each notification and at intervals: a notification only says
 //! that there is something. The server keeps our place; events whose version we have come again.
+//! Where the feed cannot go on from our place (PT410), we copy the table and begin behind the copy.
+use postgres::{Client, NoTls, fallible_iterator::FallibleIterator};
 use serde_json::{Map, Value, from_slice, json, to_vec};
-use std::{env, error::Error, fs, future::poll_fn, time::Duration};
-use tokio_postgres::{Client, NoTls, connect};
+use std::{env, error::Error, fs, thread::sleep, time::Duration};
 
-async fn read_batch(db: &mut Client, consumer: &str, path: &str) -> Result<bool, Box<dyn Error>> {
-    let db = db.transaction().await?;
-    let fetch = "SELECT customer_id::text, version, position,
-                        coalesce(event -> 'customer', event -> 'changes') FROM customers.fetch_events($1)";
-    let events = db.query(fetch, &[&consumer]).await?;
-    let Some(last) = events.last() else { return Ok(false) };
+const FETCH: &str = "SELECT customer_id::text, version, coalesce(event -> 'customer', event -> 'changes')
+                    || jsonb_build_object('version', version), position FROM customers.fetch_events($1)";
+const TABLE: &str = "SELECT customer_id::text, version, CASE WHEN email NOT LIKE '%@erased.invalid'
+                    THEN to_jsonb(customer) END FROM customers.customers AS customer";
+
+fn read(db: &mut Client, consumer: &str, path: &str, anew: bool) -> Result<bool, Box<dyn Error>> {
+    // The place moves when the file has been written: whatever cuts us off, it is not ahead of it.
+    let mut db = db.transaction()?;
+    let rows = if anew {
+        db.execute("SELECT customers.unsubscribe($1)", &[&consumer])?;
+        db.execute("SELECT customers.subscribe($1, customers.feed_position())", &[&consumer])?;
+        db.query(TABLE, &[])?
+    } else {
+        let events = db.query(FETCH, &[&consumer])?;
+        let Some(last) = events.last() else { return Ok(false) };
+        db.execute("SELECT customers.acknowledge($1, $2)", &[&consumer, &last.get::<_, i64>(3)])?;
+        events
+    };
     let mut copy = if fs::exists(path)? { from_slice(&fs::read(path)?)? } else { Map::new() };
-    for event in &events {
-        let known = copy.entry(event.get::<_, String>(0)).or_insert(json!({}));
-        if event.get::<_, Option<i64>>(1) > known["version"].as_i64() {
-            match event.get(3) {
+    copy.retain(|_, known| !anew || known.is_null());
+    for row in &rows {
+        let known = copy.entry(row.get::<_, String>(0)).or_insert(json!({"version": 0}));
+        if known["version"].as_i64().is_some_and(|version| version < row.get(1)) {
+            match row.get(2) {
                 Some(Value::Object(fields)) => known.as_object_mut().unwrap().extend(fields),
-                _ => *known = json!({}), // Erased, but for the version: older events may come again.
+                _ => *known = Value::Null, // Erased, and stays so.
             }
-            known["version"] = json!(event.get::<_, i64>(1));
         }
     }
     let new = format!("{path}.new");
     fs::write(&new, to_vec(&copy)?)?;
     fs::File::open(&new)?.sync_all()?;
     fs::rename(new, path)?;
-    db.query("SELECT customers.acknowledge($1, $2)", &[&consumer, &last.get::<_, i64>(2)]).await?;
-    Ok(db.commit().await.map(|()| true)?)
+    Ok(db.commit().map(|()| true)?)
 }
 
-async fn consume(config: &str, consumer: &str, path: &str) -> Result<(), Box<dyn Error>> {
-    let (mut db, mut connection) = connect(config, NoTls).await?;
-    let (tell, mut told) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(async move {
-        while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {
-            let _ = tell.try_send(());
-        }
-    });
-    db.batch_execute("LISTEN customers").await?;
-    if !fs::exists(path)? {
-        db.query("SELECT customers.unsubscribe($1)", &[&consumer]).await?; // Begin at the beginning.
+fn consume(config: &str, consumer: &str, path: &str, anew: bool) -> Result<(), Box<dyn Error>> {
+    let mut db = Client::connect(config, NoTls)?;
+    db.batch_execute("LISTEN customers")?;
+    if anew {
+        read(&mut db, consumer, path, true)?;
+    } else if !fs::exists(path)? {
+        db.execute("SELECT customers.unsubscribe($1)", &[&consumer])?; // Begin at the beginning.
     }
-    db.query("SELECT customers.subscribe($1)", &[&consumer]).await?;
+    db.execute("SELECT customers.subscribe($1)", &[&consumer])?;
     loop {
-        while read_batch(&mut db, consumer, path).await? {}
-        let _ = tokio::time::timeout(Duration::from_secs(10), told.recv()).await;
+        while read(&mut db, consumer, path, false)? {}
+        db.notifications().timeout_iter(Duration::from_secs(10)).next()?;
+        while db.notifications().iter().next()?.is_some() {}
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
-    let args: Vec<String> = env::args().collect();
-    while let Err(error) = consume(&args[1], &args[2], &args[3]).await {
+fn main() {
+    let (args, mut anew) = (env::args().collect::<Vec<_>>(), false);
+    while let Err(error) = consume(&args[1], &args[2], &args[3], anew) {
+        let code = error.downcast_ref::<postgres::Error>().and_then(|error| error.code());
+        anew = code.is_some_and(|code| code.code() == "PT410");
         eprintln!("{error}");
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1));
     }
 }

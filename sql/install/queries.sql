@@ -9,7 +9,7 @@ CREATE FUNCTION get_customer(customer_id uuid)
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
     AS $$
 SELECT customer_id, email, name, status, registered_at, updated_at, version
-  FROM ONLY customers.customers
+  FROM customers.customers
  WHERE customer_id OPERATOR(pg_catalog.=) $1
 $$;
 COMMENT ON FUNCTION get_customer(uuid) IS

@@ -138,12 +138,13 @@ fn expect_owner() -> Result<(), Refusal> {
 }
 
 fn find_duty(name: Option<Text>) -> Result<&'static Duty, Refusal> {
-    let name = name.filter(|name| name.octets() <= LONGEST_NAME).map(Text::bytes);
-    DUTIES.iter().find(|duty| Some(duty.name.as_bytes()) == name).ok_or(Refusal::UnknownDuty)
+    let name = name.filter(|name| name.octets() <= LONGEST_NAME).ok_or(Refusal::UnknownDuty)?;
+    let name = name.utf8("duty")?;
+    DUTIES.iter().find(|duty| duty.name == name).ok_or(Refusal::UnknownDuty)
 }
 
 /// No duty's name has more octets.
-const LONGEST_NAME: usize = 16;
+const LONGEST_NAME: usize = 32;
 
 struct Role {
     /// Quoted where it needs to be.

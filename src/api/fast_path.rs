@@ -56,7 +56,7 @@ fn column_numbers(customers: &OpenRelation) -> Option<[i32; COUNT]> {
             const { CatalogCache::new() };
     }
     let look_up = || {
-        customers.refuse_inheritance("customers");
+        CUSTOMERS.refuse_inheritance();
         let numbers = SHAPE.matches(customers, &triggers()?)?;
         let fits = checks_status(customers) && has_our_defaults(customers.oid());
         fits.then_some(numbers)

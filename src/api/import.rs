@@ -3,9 +3,10 @@
 use crate::customer::data_owner::as_data_owner;
 use crate::customer::enforcement::ensure_rules_fired;
 use crate::customer::guard::registration_moment;
-use crate::customer::schema::CUSTOMERS;
+use crate::customer::schema::{CUSTOMERS, has_our_defaults};
 use crate::postgres::catalog_cache::CatalogCache;
 use crate::postgres::error::OrRaise;
+use crate::postgres::ffi::GetCurrentTransactionStartTimestamp;
 use crate::postgres::jsonb::{Container, Jsonb};
 use crate::postgres::random_uuid::random_key;
 use crate::postgres::result_set::ResultSet;
@@ -147,13 +148,16 @@ fn register(candidates: Vec<(usize, Candidate)>) -> Vec<(usize, Outcome)> {
     if candidates.is_empty() {
         return Vec::new();
     }
+    // Where the owner has chosen another default, the guard sees to it.
+    let now = TimestampWithTimeZone::try_from(GetCurrentTransactionStartTimestamp()).ok();
+    let default = now.filter(|_| has_our_defaults(CUSTOMERS.oid()));
     let all = || candidates.iter().map(|(_, candidate)| candidate);
     let params = [
         all().map(|c| c.customer_id).collect::<Vec<_>>().into_datum(),
         all().map(|c| c.email.as_str()).collect::<Vec<_>>().into_datum(),
         all().map(|c| c.name.as_deref()).collect::<Vec<_>>().into_datum(),
         all().map(|c| c.status.as_str()).collect::<Vec<_>>().into_datum(),
-        all().map(|c| c.registered_at).collect::<Vec<_>>().into_datum(),
+        all().map(|c| c.registered_at.or(default)).collect::<Vec<_>>().into_datum(),
     ];
     let mut registered = HashSet::with_capacity(candidates.len());
     let by_email_alone = !all().any(|c| c.has_given_id) && has_only_our_keys();

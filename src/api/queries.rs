@@ -19,7 +19,7 @@ const MAX_PAGE_SIZE: i32 = 1000;
 
 macro_rules! select_profile {
     ($rest:literal) => {
-        sql!("SELECT ", profile_columns!(), " FROM ONLY customers.customers ", $rest)
+        sql!("SELECT ", profile_columns!(), " FROM customers.customers ", $rest)
     };
 }
 

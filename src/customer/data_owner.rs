@@ -19,7 +19,7 @@ pub fn as_caller<T>(body: impl FnOnce() -> T) -> T {
     entry_point(|| {
         protect(Protected::Call, [None; 4]);
         protect(Protected::Row, [None; 4]);
-        CUSTOMERS.oid();
+        CUSTOMERS.refuse_inheritance();
         refuse_distributed();
         body()
     })

@@ -7,7 +7,7 @@ use crate::postgres::error::OrRaise;
 use crate::postgres::result_set::ResultSet;
 use crate::postgres::statement::{Statement, connected};
 use crate::postgres::text::Text;
-use crate::postgres::transaction::with_latest_snapshot;
+use crate::postgres::transaction::{wait_a_little, with_latest_snapshot};
 use crate::refusal::Refusal;
 use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID};
@@ -30,9 +30,7 @@ fn subscribe(consumer: Option<Text<'_>>, after: Option<i64>) {
         if PLACE.read_value::<i64>(&[consumer]).is_some() {
             return;
         }
-        if after > end_of_feed() {
-            Refusal::BeyondFeed.raise();
-        }
+        ensure_read(after).or_raise();
         let feed = Feed::look();
         with_latest_snapshot(|| feed.check_place(after)).or_raise();
         connected(|_| SUBSCRIBE.run(&[consumer, after.into_datum()], |_| {}));
@@ -86,11 +84,25 @@ fn acknowledge(consumer: Option<Text<'_>>, up_to: Option<i64>) {
         let up_to = given(up_to, "up_to").or_raise();
         let place = lock_place(consumer).or_raise();
         // What lies beyond nobody can have read: acknowledging it would skip what is still to be committed.
-        if up_to > place && up_to > end_of_feed() {
-            Refusal::BeyondFeed.raise();
+        if up_to > place {
+            ensure_read(up_to).or_raise();
         }
         connected(|_| ACKNOWLEDGE.run(&[consumer.into_datum(), up_to.into_datum()], |_| {}));
     });
+}
+
+/// Whether somebody can have read up to a position. For an instant a writer that begins can hold the end of the
+/// feed back behind what has been read: see `positions`.
+fn ensure_read(position: i64) -> Result<(), Refusal> {
+    const ATTEMPTS: usize = 50;
+    let read = || position <= end_of_feed();
+    let seen = (0..ATTEMPTS).any(|attempt| {
+        if attempt > 0 {
+            wait_a_little();
+        }
+        read()
+    });
+    if seen { Ok(()) } else { Err(Refusal::BeyondFeed) }
 }
 
 fn named(consumer: Option<Text<'_>>) -> Result<&str, Refusal> {

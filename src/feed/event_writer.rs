@@ -38,7 +38,7 @@ impl EventWriter {
                 const { CatalogCache::new() };
         }
         let events = EVENTS.open(pg_sys::RowExclusiveLock);
-        events.refuse_inheritance("events");
+        EVENTS.refuse_inheritance();
         let numbers = NUMBERS.with(|known| known.get(events.oid(), || SHAPE.matches(&events, &[])));
         match numbers {
             Some(numbers) if may_insert() => Self::FastPath(HeapInsert::begin(events), numbers),

@@ -75,20 +75,46 @@ fn open_sequence() -> OpenRelation {
 fn hold(sequence: &OpenRelation) -> i64 {
     let key = last_position(sequence);
     refuse_to_repeat(sequence.oid(), key);
+    let tag = lock(key);
+    // Others may have drawn before the lock was there, and readers gone past its key. From here on nobody does,
+    // so a key that is read now lies below nobody's place.
+    let later = last_position(sequence);
+    if later > key {
+        let later_tag = lock(later);
+        release(&tag);
+        HELD.set(Some(later_tag));
+        return later;
+    }
+    HELD.set(Some(tag));
+    key
+}
+
+/// Takes the lock with a key, for the transaction and not for a savepoint, whose rollback would release it while
+/// what follows goes on drawing positions.
+fn lock(key: i64) -> pg_sys::LOCKTAG {
     if key >> POSITION_BITS != 0 {
         Refusal::PositionsExhausted.raise();
     }
     let tag = tag_of(key);
-    // SAFETY: owned by the transaction and not by a savepoint, whose rollback would release it while
-    // what follows goes on drawing positions. Should LockAcquire raise, the abort sets the owner anew.
+    // SAFETY: should LockAcquire raise, the abort sets the owner anew.
     unsafe {
         let owner = pg_sys::CurrentResourceOwner;
         pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
         pg_sys::LockAcquire(&tag, pg_sys::ShareLock as i32, false, false);
         pg_sys::CurrentResourceOwner = owner;
     }
-    HELD.set(Some(tag));
-    key
+    tag
+}
+
+/// Lets a lock go that [`lock`] has taken.
+fn release(tag: &pg_sys::LOCKTAG) {
+    // SAFETY: taken with this owner, which is still there.
+    unsafe {
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
+        pg_sys::LockRelease(tag, pg_sys::ShareLock as i32, false);
+        pg_sys::CurrentResourceOwner = owner;
+    }
 }
 
 /// Refuses to draw from a sequence that was set back, by setval() or by a restore without its value: positions
@@ -120,15 +146,10 @@ fn refuse_to_repeat(sequence: pg_sys::Oid, last: i64) {
 /// otherwise, and sleep on. By now the transaction is visible or gone. Nothing in here can fail: it is called
 /// when a commit cannot be undone any more.
 pub fn end_transaction() {
-    let Some(tag) = HELD.take() else { return };
-    // SAFETY: taken by hold() with this owner, which is still there.
-    unsafe {
-        let owner = pg_sys::CurrentResourceOwner;
-        pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
-        pg_sys::LockRelease(&tag, pg_sys::ShareLock as i32, false);
-        pg_sys::CurrentResourceOwner = owner;
+    if let Some(tag) = HELD.take() {
+        release(&tag);
+        slot::wake_worker();
     }
-    slot::wake_worker();
 }
 
 /// Leaves the lock with the transaction that was prepared.
@@ -163,7 +184,7 @@ pub struct Feed {
 
 impl Feed {
     pub fn look() -> Self {
-        EVENTS.open(pg_sys::AccessShareLock).refuse_inheritance("events");
+        EVENTS.refuse_inheritance();
         // Before the sequence: an event that is there now was drawn from it before.
         let last_event = with_latest_snapshot(epochs::last_event);
         let mut watermark = Watermark::read();

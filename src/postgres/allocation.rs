@@ -30,8 +30,8 @@ fn end_session() -> ! {
 
 /// What reporting an error may need where nothing else is left. pgrx copies an error before it takes its jump
 /// buffer off the stack: where that copy fails for want of memory, the copy of that error fails again, until
-/// PostgreSQL ends the cluster.
-const RESERVE: usize = 512 * 1024;
+/// PostgreSQL ends the cluster. A memory context that grows asks for a megabyte or more at a time.
+const RESERVE: usize = 8 * 1024 * 1024;
 
 /// Address space that nobody has written to: it costs no memory. Null while it is given away.
 static RESERVED: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());

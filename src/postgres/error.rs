@@ -152,15 +152,16 @@ fn rethrow(panic: Box<dyn Any + Send>, definitions_changed: bool) -> ! {
                 schema: &text(error.schema_name),
                 constraint: &text(error.constraint_name),
             };
-            if let Some(refusal) = Refusal::in_place_of(&facts) {
-                replace(error, &refusal.facts());
-            } else if definitions_changed && sqlstate == "XX000" {
-                // "could not open relation with OID", "cache lookup failed": something was dropped meanwhile.
-                let facts = Refusal::DefinitionsChanged.facts();
-                error.sqlerrcode = make_sqlstate(facts.sqlstate);
-                replace(error, &facts);
-            } else {
-                without_values(error, &sqlstate);
+            // "could not open relation with OID", "cache lookup failed": something was dropped meanwhile.
+            let was_dropped = definitions_changed && sqlstate == "XX000";
+            let refusal =
+                Refusal::in_place_of(&facts).or(was_dropped.then_some(Refusal::DefinitionsChanged));
+            match refusal.map(|refusal| refusal.facts()) {
+                Some(facts) => {
+                    error.sqlerrcode = make_sqlstate(facts.sqlstate);
+                    replace(error, &facts);
+                }
+                None => without_values(error, &sqlstate),
             }
         }
         error.detail_log = ptr::null_mut();
@@ -288,4 +289,42 @@ fn holds_protected(message: &str) -> bool {
         kept.iter().filter(|text| !text.is_empty()).for_each(|text| data.add_email(text));
     });
     data.appears_in(message)
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    use super::*;
+    use pgrx::prelude::*;
+
+    #[pg_extern]
+    fn panics(value: &str) -> i32 {
+        entry_point(|| panic!("cannot deal with {value}"))
+    }
+
+    #[pg_test(error = "customer_db has failed; nothing was changed")]
+    fn a_panic_becomes_one_fixed_message() {
+        Spi::run("SELECT tests.panics('zyxw')").unwrap();
+    }
+
+    #[pg_extern]
+    fn divides_by_zero() -> i32 {
+        entry_point(|| Spi::get_one("SELECT 1 / 0").unwrap().unwrap())
+    }
+
+    #[pg_test(error = "a trigger, constraint or expression of the table's owner has failed")]
+    fn a_data_exception_of_anybody_s_loses_its_message() {
+        Spi::run("SELECT tests.divides_by_zero()").unwrap();
+    }
+
+    #[pg_test]
+    fn a_sqlstate_is_packed_as_postgresql_packs_it() {
+        for code in ["00000", "22023", "PT404", "ZZZZZ"] {
+            assert_eq!(unmake_sqlstate(make_sqlstate(code)), code);
+        }
+        assert_eq!(
+            make_sqlstate("XX000"),
+            pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR as c_int
+        );
+    }
 }

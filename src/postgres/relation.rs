@@ -66,6 +66,25 @@ impl NamedRelation {
         }
     }
 
+    /// Refuses a plain table that is a parent, a child or a partition. Costs nothing until a definition changes.
+    pub fn refuse_inheritance(&self) {
+        thread_local! {
+            static ALONE: CatalogCache<Oid, bool> = const { CatalogCache::new() };
+        }
+        let look_up = || {
+            let relation = self.open(pg_sys::AccessShareLock);
+            // SAFETY: the relation is open.
+            !(relation.is_plain_table() && unsafe { inherits(relation.as_ptr()) })
+        };
+        if !ALONE.with(|alone| alone.get(self.oid(), look_up)) {
+            Refusal::Inherits { table: self.name() }.raise();
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        self.name.to_str().expect("names are ASCII")
+    }
+
     /// Does work with the rights of the relation's owner, and no more: the session cannot be given another role
     /// meanwhile.
     pub fn as_owner<T>(&self, work: impl FnOnce() -> T) -> T {
@@ -172,15 +191,6 @@ impl OpenRelation {
         // SAFETY: a look-up of an open relation.
         let answer = unsafe { pg_sys::pg_class_aclcheck(self.oid(), role, privilege.into()) };
         answer == pg_sys::AclResult::ACLCHECK_OK
-    }
-
-    /// Refuses a plain table that is a parent, a child or a partition: a statement on another table writes its
-    /// rows past its statement triggers, or reads others' rows as its own.
-    pub fn refuse_inheritance(&self, table: &'static str) {
-        // SAFETY: the relation is open.
-        if self.is_plain_table() && unsafe { inherits(self.0) } {
-            Refusal::Inherits { table }.raise();
-        }
     }
 
     /// The numbers of columns, from 1, which as a rule are the table's first, in this order. Refuses where one

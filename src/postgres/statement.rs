@@ -319,6 +319,15 @@ mod tests {
     }
 
     #[pg_test]
+    fn no_parameters_are_no_list_of_parameters() {
+        // SAFETY: no value is of another type than it should be.
+        unsafe {
+            assert!(param_list(&[], &[]).is_null());
+            assert_eq!((*param_list(&[None], &[BuiltinOid::BOOLOID])).numParams, 1);
+        }
+    }
+
+    #[pg_test]
     fn a_statement_without_rows_gives_none() {
         static EMPTY: Statement = Statement::new(c"SELECT 1 WHERE $1", &[BuiltinOid::BOOLOID]);
         connected(|_| EMPTY.run(&[false.into_datum()], |_| panic!("there is no row")));

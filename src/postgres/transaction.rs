@@ -63,6 +63,13 @@ pub fn flush_what_is_visible() {
     }
 }
 
+/// Waits for two milliseconds, and ends where the session was cancelled or terminated.
+pub fn wait_a_little() {
+    // SAFETY: needs nothing.
+    unsafe { pg_sys::pg_usleep(2000) };
+    check_for_interrupts();
+}
+
 /// Ends a long loop where the session was cancelled or terminated.
 pub fn check_for_interrupts() {
     pg_sys::check_for_interrupts!();

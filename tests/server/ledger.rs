@@ -88,7 +88,8 @@ fn an_entry_that_is_there_stays_as_it_is() {
     client
         .batch_execute(
             "SET session_replication_role = replica;
-             UPDATE customers.erasures SET reason = 'as it is here'",
+             UPDATE customers.erasures SET reason = 'as it is here';
+             RESET session_replication_role",
         )
         .unwrap();
     let here = ledger(&mut client);

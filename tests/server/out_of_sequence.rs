@@ -134,8 +134,8 @@ fn a_sequence_that_restarts_ahead_is_no_event_to_readers() {
             assert_eq!(positions_after(client, last), [0; 0], "{restart}");
             assert_eq!(one::<i64>(client, "SELECT customers.feed_position()", &[]), last);
             assert_eq!(fetched(client, "fetch_events('mailer')"), before[2..], "{restart}");
-            let beyond = client.batch_execute("SELECT customers.acknowledge('mailer', 4999)");
             if last < 4999 {
+                let beyond = client.batch_execute("SELECT customers.acknowledge('mailer', 4999)");
                 assert_refused(beyond, "22023", &[]);
             }
             client
