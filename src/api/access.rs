@@ -144,7 +144,7 @@ fn find_duty(name: Option<Text>) -> Result<&'static Duty, Refusal> {
 }
 
 /// No duty's name has more octets.
-const LONGEST_NAME: usize = 32;
+const LONGEST_NAME: usize = 64;
 
 struct Role {
     /// Quoted where it needs to be.

@@ -189,6 +189,18 @@ fn without_values(error: &mut pg_sys::ErrorData, sqlstate: &str) {
     // PostgreSQL writes values into messages of this class, data exceptions: a casting index expression says
     // what it could not cast.
     let names_values = sqlstate.starts_with("22");
+    // RAISE can give an error any name.
+    for name in [
+        &mut error.schema_name,
+        &mut error.table_name,
+        &mut error.column_name,
+        &mut error.datatype_name,
+        &mut error.constraint_name,
+    ] {
+        if holds_protected(&text(*name)) {
+            *name = ptr::null_mut();
+        }
+    }
     let tells =
         [error.message, error.detail, error.hint].iter().any(|part| holds_protected(&text(*part)));
     if names_values || tells {

@@ -17,7 +17,8 @@ pub const UNKNOWN: BrokenRule = BrokenRule {
     hint: "Write the status in capital letters.",
 };
 
-pub const INPUT_LIMIT: InputLimit = InputLimit { octets: "SUSPENDED".len(), otherwise: UNKNOWN };
+/// Longer than any status.
+pub const INPUT_LIMIT: InputLimit = InputLimit { octets: 64, otherwise: UNKNOWN };
 
 impl Status {
     pub fn parse(text: &str) -> Result<Self, BrokenRule> {
