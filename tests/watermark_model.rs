@@ -1,6 +1,7 @@
-//! Promise: no interleaving of two writers and a reader makes the reader miss an event or see one twice.
+//! Promise: no interleaving of two writers and a reader makes the reader miss an event or see one twice, or lets
+//! the end of the feed go back behind what was read.
 //!
-//! A model of src/feed/watermark.rs, searched exhaustively. What is atomic here is atomic there: reading or
+//! A model of src/feed/positions.rs, searched exhaustively. What is atomic here is atomic there: reading or
 //! drawing from the sequence, taking or releasing a lock, listing the locks, taking a snapshot, becoming
 //! visible. doc/watermark.md argues the same in words.
 
@@ -22,12 +23,17 @@ enum Mutation {
     SnapshotFirst,
     /// The reader does not look at the locks: a plain cursor.
     NoMark,
+    /// The writer keeps the lock whose key it read before it had the lock.
+    EarlyKey,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Step {
     ReadKey,
     TakeLock,
+    ReadKeyAgain,
+    TakeLaterLock,
+    ReleaseEarlierLock,
     DrawFirst,
     EndSavepoint,
     DrawSecond,
@@ -41,7 +47,7 @@ struct Writer {
     program: Vec<Step>,
     at: usize,
     key: u8,
-    lock: Option<u8>,
+    locks: BTreeSet<u8>,
     drawn: Vec<u8>,
 }
 
@@ -66,50 +72,31 @@ struct World {
 
 fn program(mutation: Mutation) -> Vec<Step> {
     use Step::*;
-    match mutation {
+    let lock = match mutation {
+        Mutation::EarlyKey => vec![ReadKey, TakeLock],
+        _ => vec![ReadKey, TakeLock, ReadKeyAgain, TakeLaterLock, ReleaseEarlierLock],
+    };
+    let parts = match mutation {
         Mutation::LockAfterDraw => {
-            vec![
-                DrawFirst,
-                ReadKey,
-                TakeLock,
-                EndSavepoint,
-                DrawSecond,
-                BecomeVisible,
-                ReleaseLock,
-                Done,
-            ]
+            vec![vec![DrawFirst], lock, vec![EndSavepoint, DrawSecond, BecomeVisible, ReleaseLock]]
         }
         Mutation::ReleaseBeforeVisible => {
-            vec![
-                ReadKey,
-                TakeLock,
-                DrawFirst,
-                EndSavepoint,
-                DrawSecond,
-                ReleaseLock,
-                BecomeVisible,
-                Done,
-            ]
+            vec![lock, vec![DrawFirst, EndSavepoint, DrawSecond, ReleaseLock, BecomeVisible]]
         }
-        _ => {
-            vec![
-                ReadKey,
-                TakeLock,
-                DrawFirst,
-                EndSavepoint,
-                DrawSecond,
-                BecomeVisible,
-                ReleaseLock,
-                Done,
-            ]
-        }
-    }
+        _ => vec![lock, vec![DrawFirst, EndSavepoint, DrawSecond, BecomeVisible, ReleaseLock]],
+    };
+    [parts.concat(), vec![Done]].concat()
 }
 
 impl World {
     fn new(mutation: Mutation) -> Self {
-        let writer =
-            Writer { program: program(mutation), at: 0, key: 0, lock: None, drawn: Vec::new() };
+        let writer = Writer {
+            program: program(mutation),
+            at: 0,
+            key: 0,
+            locks: BTreeSet::new(),
+            drawn: Vec::new(),
+        };
         Self {
             sequence: 0,
             visible: BTreeSet::new(),
@@ -126,8 +113,9 @@ impl World {
         writer.at += 1;
         match step {
             Step::Done => return Vec::new(),
-            Step::ReadKey => writer.key = next.sequence,
-            Step::TakeLock => writer.lock = Some(writer.key),
+            Step::ReadKey | Step::ReadKeyAgain => writer.key = next.sequence,
+            Step::TakeLock | Step::TakeLaterLock => drop(writer.locks.insert(writer.key)),
+            Step::ReleaseEarlierLock => writer.locks.retain(|key| *key == writer.key),
             Step::DrawFirst | Step::DrawSecond => {
                 next.sequence += 1;
                 writer.drawn.push(next.sequence);
@@ -137,7 +125,7 @@ impl World {
                 let writer = &mut rolled_back.writers[who];
                 writer.drawn.clear();
                 if mutation == Mutation::LockOwnedBySavepoint {
-                    writer.lock = None;
+                    writer.locks.clear();
                 }
                 return vec![next, rolled_back];
             }
@@ -148,7 +136,7 @@ impl World {
                 next.visible.extend(drawn);
                 return vec![next, aborted];
             }
-            Step::ReleaseLock => writer.lock = None,
+            Step::ReleaseLock => writer.locks.clear(),
         }
         vec![next]
     }
@@ -174,15 +162,35 @@ impl World {
     }
 
     fn list_locks(&mut self) {
-        self.reader.lowest_key = self.writers.iter().filter_map(|writer| writer.lock).min();
+        self.reader.lowest_key = self.lowest_key();
+    }
+
+    fn lowest_key(&self) -> Option<u8> {
+        self.writers.iter().flat_map(|writer| writer.locks.iter().copied()).min()
     }
 
     fn snapshot(&mut self) {
         self.reader.snapshot = self.visible.clone();
     }
 
+    /// A place that was read up to lies within the feed, so that it can be acknowledged, but for the instant in
+    /// which a writer exchanges its lock.
+    fn may_acknowledge(&self) -> bool {
+        let exchanges = |writer: &Writer| {
+            let next = writer.program.get(writer.at);
+            use Step::{ReadKeyAgain, ReleaseEarlierLock, TakeLaterLock};
+            matches!(next, Some(ReadKeyAgain | TakeLaterLock | ReleaseEarlierLock))
+        };
+        let end = self.lowest_key().map_or(self.sequence, |key| key.min(self.sequence));
+        self.writers.iter().any(exchanges) || self.reader.position <= end
+    }
+
     /// Nothing that is visible lies behind the reader unseen, and nothing was seen twice.
     fn is_right(&self) -> bool {
+        self.sees_all_once() && self.may_acknowledge()
+    }
+
+    fn sees_all_once(&self) -> bool {
         let seen: BTreeSet<u8> = self.reader.seen.iter().copied().collect();
         let behind = self.visible.iter().filter(|position| **position <= self.reader.position);
         seen.len() == self.reader.seen.len() && behind.into_iter().all(|event| seen.contains(event))
@@ -243,6 +251,7 @@ fn every_way_to_get_it_wrong_is_caught() {
         Mutation::LocksBeforeSequence,
         Mutation::SnapshotFirst,
         Mutation::NoMark,
+        Mutation::EarlyKey,
     ] {
         assert_eq!(search(mutation), None, "{mutation:?} went unnoticed");
     }

@@ -32,7 +32,7 @@ CREATE FUNCTION unsubscribe(consumer text)
 COMMENT ON FUNCTION unsubscribe(text) IS
 'Forgets a consumer and its place.
 consumer: the name.
-Refuses with 22023 (no name).';
+Refuses with 22021 (a name that is not UTF-8), 22023 (no name or one of more than 200 octets).';
 
 CREATE FUNCTION fetch_events(consumer text, batch_size int DEFAULT 100)
     RETURNS TABLE ("position" bigint, event_id uuid, type text, customer_id uuid, version bigint,

@@ -6,7 +6,7 @@ CREATE FUNCTION attach()
 COMMENT ON FUNCTION attach() IS
 'Creates the tables, indexes, constraints, triggers and the view that are missing in schema customers; leaves what is there.
 For the owner of the extension: after a restore, after DROP EXTENSION … CASCADE and CREATE EXTENSION.
-Refuses with 42501 (the schema holds objects of another role), 55000 (customers.customers is no table of customers, or has rows that break a rule).';
+Refuses with 42501 (the schema holds objects of another role, or others may create some), 55000 (customers.customers is no table of customers, has rows that break a rule, is a parent or a child of another table, or is managed by Citus).';
 
 -- Looks at nothing but its arguments.
 CREATE FUNCTION broken_rule(email text, name text, status text)

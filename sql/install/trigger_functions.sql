@@ -5,7 +5,7 @@ CREATE FUNCTION guard()
     AS 'MODULE_PATHNAME', 'guard_wrapper';
 COMMENT ON FUNCTION guard() IS
 'Trigger: holds every row that is written to customers.customers to the rules, and keeps version and updated_at.
-Refuses with 22023 (a value breaks its rule), 23514 (the account is closed, a column that never changes).';
+Refuses with 22021 (a text that is not UTF-8), 22023 (a value breaks its rule), 23514 (the account is closed, a column that never changes), 55000 (a row that comes through another table or by logical replication, or whose statement has not ended).';
 
 CREATE FUNCTION refuse_removal()
     RETURNS trigger LANGUAGE c

@@ -179,7 +179,7 @@ pub fn registration_moment(moment: i64) -> Result<i64, Refusal> {
     }
     match moment.saturating_sub(GetCurrentTimestamp()) {
         ..=0 => Ok(moment),
-        ..=CLOCK_SKEW => Ok(now()),
+        1..=CLOCK_SKEW => Ok(now()),
         _ => Err(Refusal::RegisteredInFuture),
     }
 }

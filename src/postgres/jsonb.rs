@@ -170,10 +170,8 @@ impl<'a> Container<'a> {
             }
             while pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) == WJB_ELEM {
                 check_for_interrupts();
-                each(
-                    (value.type_ == pg_sys::jbvType::jbvBinary)
-                        .then(|| Container(value.val.binary.data, PhantomData)),
-                );
+                let is_container = value.type_ == pg_sys::jbvType::jbvBinary;
+                each(is_container.then_some(Container(value.val.binary.data, PhantomData)));
             }
         }
     }

@@ -188,8 +188,9 @@ impl OpenRelation {
 
     /// Whether a role holds a privilege on it, ACL_… of acl.h.
     pub fn is_granted(&self, role: Oid, privilege: u32) -> bool {
+        let privilege = privilege as pg_sys::AclMode;
         // SAFETY: a look-up of an open relation.
-        let answer = unsafe { pg_sys::pg_class_aclcheck(self.oid(), role, privilege.into()) };
+        let answer = unsafe { pg_sys::pg_class_aclcheck(self.oid(), role, privilege) };
         answer == pg_sys::AclResult::ACLCHECK_OK
     }
 

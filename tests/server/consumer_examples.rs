@@ -201,6 +201,6 @@ fn the_consumer_for_node_keeps_a_complete_copy() {
 fn the_consumers_are_short_enough_to_read() {
     for name in ["consumer.rs", "consumer.py", "consumer.mjs"] {
         let text = fs::read_to_string(project().join("eg").join(name)).unwrap();
-        assert!(text.lines().count() < 60, "{name}");
+        assert!(text.lines().count() < 70, "{name}");
     }
 }

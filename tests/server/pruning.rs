@@ -1,8 +1,8 @@
 //! Promise: old events can be forgotten, and none before every consumer has dealt with it.
 
 use crate::kit::{
-    all, assert_refused, await_blocked, caller, contents, database, event_count, fetched, major,
-    one, pid, positions, refusal, registered,
+    all, assert_refused, caller, contents, database, event_count, fetched, major, one, positions,
+    refusal, registered,
 };
 use postgres::Client;
 
