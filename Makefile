@@ -1,6 +1,9 @@
 # Everything runs from here. `make run` and `make test` need git, make, pip and Rust.
 
-.PHONY: run stop test bench install package clean
+.PHONY: help run stop check test bench install package clean
+
+help:       ## this list
+	@sed -n 's/^\([a-z]*\): *## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
 run:        ## set up, start a private cluster, show the tour
 	@bin/run
@@ -8,8 +11,11 @@ run:        ## set up, start a private cluster, show the tour
 stop:       ## stop the private cluster
 	@bin/cluster stop
 
-test:       ## everything, on PostgreSQL 15 to 18
-	@bin/test
+check:      ## form, layers, rules and the model: without a server, under a minute when warm
+	@bin/check
+
+test:       ## everything, on PostgreSQL 15 to 18; PG=16 TEST=erasing: some of the promises on one of them
+	@PG="$(PG)" TEST="$(TEST)" bin/test
 
 bench:      ## ratios against bare tables
 	@bin/bench

@@ -54,7 +54,7 @@ fn main() {
     server.connect("postgres").batch_execute(&format!("CREATE DATABASE {DATABASE}")).unwrap();
     let mut client = server.connect(DATABASE);
     client.batch_execute("CREATE EXTENSION customer_db").unwrap();
-    client.batch_execute(include_str!("twin.sql")).unwrap();
+    client.batch_execute(include_str!("plpgsql_equivalent.sql")).unwrap();
     client.batch_execute(include_str!("feed.sql")).unwrap();
     await_worker(&mut client);
 

@@ -20,7 +20,7 @@ fn main() {
     let server = kit::Server::start(&["shared_buffers = 512MB", "max_wal_size = 8GB"]);
     let database = server.database();
     let mut client = database.connect();
-    client.batch_execute(include_str!("twin.sql")).unwrap();
+    client.batch_execute(include_str!("plpgsql_equivalent.sql")).unwrap();
 
     println!("\nmedian of {ROUNDS} rounds (lowest to highest)\n");
     registering(&mut client);

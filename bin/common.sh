@@ -23,6 +23,22 @@ if [ "$(printf '%s\n' 1.96 "$(rustc --version | cut -d' ' -f2)" | sort -V | head
     export PGRX_BUILD_FLAGS=--ignore-rust-version
 fi
 
+# begin_fetch: makes the folder $scratch beside what is fetched, so that the last step is a rename: a folder that is
+# there is complete.
+begin_fetch() {
+    mkdir -p "$tools/postgresql"
+    scratch=$(mktemp -d "$tools/fetch.XXXXXX")
+    chmod 755 "$scratch"
+    trap 'rm -rf "$scratch"' EXIT
+}
+
+# pip_install FOLDER PACKAGE…: into a folder, and nowhere else.
+pip_install() {
+    local folder=$1
+    shift
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$folder" "$@"
+}
+
 # postgresql MAJOR PROGRAM…: a program of a private PostgreSQL, as the user that servers run as.
 postgresql() {
     local home=$tools/postgresql/$1 program=$2

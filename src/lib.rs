@@ -52,7 +52,7 @@ extension_sql_file!(
 pub extern "C-unwind" fn _PG_init() {
     // A panic is a bug: the entry points report it, and pgrx's own hook would add a backtrace.
     std::panic::set_hook(Box::new(|_| {}));
-    postgres::allocation::end_session_on_failure();
+    postgres::allocation::on_failure(postgres::error::out_of_memory);
     settings::define();
     postgres::catalog_cache::register_invalidation_callbacks();
     feed::register_transaction_callbacks();

@@ -286,16 +286,12 @@ impl From<BrokenRule> for Refusal {
 
 impl Refusal {
     /// Names the field, unless it could be somebody's name or address.
-    pub fn unknown_field(field: &[u8]) -> Self {
+    pub fn unknown_field(field: &str) -> Self {
         let like_an_identifier = field.len() <= 32
-            && field.first().is_some_and(u8::is_ascii_lowercase)
-            && field.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'_');
-        let name = if like_an_identifier {
-            String::from_utf8_lossy(field).into_owned()
-        } else {
-            "a field that was given".to_owned()
-        };
-        Self::UnknownField { name }
+            && field.starts_with(|c: char| c.is_ascii_lowercase())
+            && field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let name = if like_an_identifier { field } else { "a field that was given" };
+        Self::UnknownField { name: name.to_owned() }
     }
 
     /// The refusal that stands in for an error of PostgreSQL's, where there is one.

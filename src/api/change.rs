@@ -7,7 +7,7 @@ use crate::customer::profile::{Profile, profile_columns};
 use crate::customer::schema::CUSTOMERS;
 use crate::postgres::catalog_cache::CatalogCache;
 use crate::postgres::error::{OrRaise, Protected, protect};
-use crate::postgres::jsonb::Jsonb;
+use crate::postgres::jsonb::{Jsonb, present};
 use crate::postgres::statement::{Statement, connected, sql};
 use crate::postgres::text::Text;
 use crate::refusal::Refusal;
@@ -16,6 +16,7 @@ use crate::rules::{email, name};
 use pgrx::pg_sys::BuiltinOid::{self, INT8OID, OIDOID, TEXTOID, UUIDOID};
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, Uuid};
+use serde::Deserialize;
 
 /// A patch of three fields, each as long as it may be, is far shorter.
 const MAX_PATCH_OCTETS: usize = 64 * 1024;
@@ -69,12 +70,16 @@ fn set_status(
     })
 }
 
-/// New values; None leaves a field as it is.
-#[derive(Default)]
+/// New values, as a patch spells them; None leaves a field as it is.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Change<'a> {
+    #[serde(default, deserialize_with = "present", borrow)]
     email: Option<&'a str>,
     /// `Some(None)` clears it.
+    #[serde(default, deserialize_with = "present", borrow)]
     name: Option<Option<&'a str>>,
+    #[serde(default, deserialize_with = "present", borrow)]
     status: Option<&'a str>,
 }
 
@@ -87,22 +92,13 @@ impl<'a> Change<'a> {
         if patch.is_string() {
             return Err(Refusal::EncodedTwice { argument: "patch" });
         }
-        let fields = patch.fields().filter(|fields| !fields.is_empty());
-        let mut change = Self::default();
-        for (field, value) in fields.ok_or(Refusal::EmptyPatch)? {
-            let not_clearable = |field| Refusal::NotClearable { field };
-            match field {
-                b"email" => {
-                    change.email = Some(value.text("email")?.ok_or(not_clearable("email"))?);
-                }
-                b"name" => change.name = Some(value.text("name")?),
-                b"status" => {
-                    change.status = Some(value.text("status")?.ok_or(not_clearable("status"))?);
-                }
-                _ => return Err(Refusal::unknown_field(field)),
-            }
+        if !patch.is_object() {
+            return Err(Refusal::EmptyPatch);
         }
-        Ok(change)
+        let change = Self::deserialize(patch)?;
+        let is_empty =
+            change.email.is_none() && change.name.is_none() && change.status.is_none();
+        if is_empty { Err(Refusal::EmptyPatch) } else { Ok(change) }
     }
 
     fn apply(

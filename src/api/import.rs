@@ -7,7 +7,7 @@ use crate::customer::schema::{CUSTOMERS, has_our_defaults};
 use crate::postgres::catalog_cache::CatalogCache;
 use crate::postgres::error::OrRaise;
 use crate::postgres::ffi::GetCurrentTransactionStartTimestamp;
-use crate::postgres::jsonb::{Container, Jsonb};
+use crate::postgres::jsonb::Jsonb;
 use crate::postgres::random_uuid::random_key;
 use crate::postgres::result_set::ResultSet;
 use crate::postgres::statement::{Param, Row, Statement, connected, sql};
@@ -20,6 +20,7 @@ use pgrx::pg_sys::BuiltinOid::{
 };
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, Uuid};
+use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 
 /// So many customers are imported by one call: what is kept of them while it runs is some 60 MB.
@@ -51,7 +52,11 @@ fn import(customers: Jsonb) -> Result<Vec<Outcome>, Refusal> {
     let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(count);
     let mut candidates = Vec::with_capacity(count);
     customers.for_each_element(|customer| {
-        match customer.ok_or(Refusal::NotAnObject).and_then(Candidate::from_json) {
+        let candidate = customer
+            .ok_or(Refusal::NotAnObject)
+            .and_then(|customer| Ok(ImportedCustomer::deserialize(customer)?))
+            .and_then(Candidate::try_from);
+        match candidate {
             Ok(candidate) => {
                 candidates.push((outcomes.len(), candidate));
                 outcomes.push(None);
@@ -84,29 +89,30 @@ enum Outcome {
     Refused(Refusal),
 }
 
-impl Candidate {
-    fn from_json(customer: Container) -> Result<Self, Refusal> {
-        let (mut customer_id, mut email, mut name, mut status, mut registered_at) =
-            (None, None, None, None, None);
-        for (field, value) in customer.fields().ok_or(Refusal::NotAnObject)? {
-            let (place, field) = match field {
-                b"customerId" => (&mut customer_id, "customerId"),
-                b"email" => (&mut email, "email"),
-                b"name" => (&mut name, "name"),
-                b"status" => (&mut status, "status"),
-                b"registeredAt" => (&mut registered_at, "registeredAt"),
-                other => return Err(Refusal::unknown_field(other)),
-            };
-            *place = value.text(field)?;
-        }
-        let given_id = customer_id.map(parse_uuid).transpose()?;
+/// An element of the array. Null means not known.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ImportedCustomer<'a> {
+    email: Option<&'a str>,
+    name: Option<&'a str>,
+    customer_id: Option<&'a str>,
+    status: Option<&'a str>,
+    registered_at: Option<&'a str>,
+}
+
+impl TryFrom<ImportedCustomer<'_>> for Candidate {
+    type Error = Refusal;
+
+    fn try_from(imported: ImportedCustomer) -> Result<Self, Refusal> {
+        let given_id = imported.customer_id.map(parse_uuid).transpose()?;
+        let email = imported.email.ok_or(Refusal::Missing { argument: "email" })?;
         Ok(Self {
             customer_id: given_id.unwrap_or_else(random_key),
             has_given_id: given_id.is_some(),
-            email: email::canonical(email.ok_or(Refusal::Missing { argument: "email" })?)?,
-            name: name.map(name::canonical).transpose()?.map(|name| name.into_owned()),
-            status: status.map_or(Ok(Status::Active), Status::parse)?,
-            registered_at: registered_at.map(parse_moment).transpose()?,
+            email: email::canonical(email)?,
+            name: imported.name.map(name::canonical).transpose()?.map(|name| name.into_owned()),
+            status: imported.status.map_or(Ok(Status::Active), Status::parse)?,
+            registered_at: imported.registered_at.map(parse_moment).transpose()?,
         })
     }
 }

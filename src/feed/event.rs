@@ -75,6 +75,14 @@ impl Changed {
             .filter_map(|(changed, field)| changed.then_some(field))
     }
 
+    /// The names of the fields, and how many there are.
+    pub fn names(self) -> ([&'static str; 3], usize) {
+        let mut names = [""; 3];
+        let count = names.iter_mut().zip(self.fields()).map(|(name, field)| *name = field.name());
+        let count = count.count();
+        (names, count)
+    }
+
     /// The new values as a jsonb object, in the memory context at hand. Refuses what is not valid UTF-8, as a
     /// trigger of the owner's may have written it after the guard.
     pub fn to_jsonb(self, new: &CustomerRow) -> Result<pg_sys::Datum, Refusal> {

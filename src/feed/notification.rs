@@ -2,14 +2,13 @@
 
 use super::event::Event;
 use super::worker::slot;
-use crate::customer::row::Field;
 use crate::postgres::error::warn;
 use crate::postgres::ffi;
 use crate::settings::{NOTIFY, NOTIFY_LIMIT, Notify};
 use pgrx::pg_sys;
+use serde::Serialize;
 use std::cell::{Cell, RefCell};
 use std::ffi::CString;
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 /// What the transaction at hand has announced.
@@ -164,37 +163,47 @@ pub fn next_announcement(sender: Sender) -> Option<Announcement> {
     })
 }
 
+/// The payload for one event: `notification.schema.json` of the contract.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EventNotification<'a> {
+    position: i64,
+    event_id: uuid::Uuid,
+    r#type: &'static str,
+    customer_id: uuid::Uuid,
+    version: i64,
+    changed: &'a [&'static str],
+}
+
+/// The payload that stands for the rest of a transaction's events, of which `position` is the first.
+#[derive(Serialize)]
+struct RestNotification {
+    r#type: &'static str,
+    position: i64,
+}
+
 /// Sends a notification, with the transaction at hand.
 pub fn send(event: &Event, announcement: Announcement) {
     let payload = match announcement {
-        Announcement::Event => payload(event),
-        Announcement::Rest => {
-            format!(r#"{{"type":"customers-changed","position":{}}}"#, event.position)
+        Announcement::Event => {
+            let hyphenated = |uuid: &pgrx::Uuid| uuid::Uuid::from_bytes(*uuid.as_bytes());
+            let (names, count) = event.changed.names();
+            serde_json::to_string(&EventNotification {
+                position: event.position,
+                event_id: hyphenated(&event.event_id),
+                r#type: event.r#type.name(),
+                customer_id: hyphenated(&event.customer_id),
+                version: event.version,
+                changed: &names[..count],
+            })
         }
+        Announcement::Rest => serde_json::to_string(&RestNotification {
+            r#type: "customers-changed",
+            position: event.position,
+        }),
     };
+    let payload = payload.expect("numbers and texts can be written as JSON");
     let payload = CString::new(payload).expect("a payload holds no NUL");
     // SAFETY: PostgreSQL copies both strings.
     unsafe { pg_sys::Async_Notify(c"customers".as_ptr(), payload.as_ptr()) }
-}
-
-fn payload(event: &Event) -> String {
-    let hyphenated = |uuid: &pgrx::Uuid| uuid::Uuid::from_bytes(*uuid.as_bytes());
-    let mut payload = String::with_capacity(256);
-    let written = write!(
-        payload,
-        r#"{{"position":{},"eventId":"{}","type":"{}","customerId":"{}","version":{},"changed":["#,
-        event.position,
-        hyphenated(&event.event_id),
-        event.r#type.name(),
-        hyphenated(&event.customer_id),
-        event.version,
-    );
-    written.expect("a String takes what is written");
-    for (i, field) in event.changed.fields().map(Field::name).enumerate() {
-        payload.push_str(if i == 0 { "\"" } else { ",\"" });
-        payload.push_str(field);
-        payload.push('"');
-    }
-    payload.push_str("]}");
-    payload
 }

@@ -19,13 +19,8 @@ struct Allocator;
 static ON_FAILURE: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
 /// To be called once, when the library is loaded.
-pub fn end_session_on_failure() {
-    ON_FAILURE.store(end_session as fn() -> ! as *mut (), Ordering::Relaxed);
-}
-
-fn end_session() -> ! {
-    release_reserve();
-    super::error::out_of_memory()
+pub fn on_failure(end_session: fn() -> !) {
+    ON_FAILURE.store(end_session as *mut (), Ordering::Relaxed);
 }
 
 /// What reporting an error may need where nothing else is left. pgrx copies an error before it takes its jump
@@ -62,6 +57,7 @@ fn checked(allocated: *mut u8) -> *mut u8 {
     if allocated.is_null() {
         let on_failure = ON_FAILURE.load(Ordering::Relaxed);
         if !on_failure.is_null() {
+            release_reserve();
             // SAFETY: the only pointer ever stored is that of a `fn() -> !`.
             let on_failure = unsafe { std::mem::transmute::<*mut (), fn() -> !>(on_failure) };
             on_failure();

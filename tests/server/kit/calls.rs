@@ -78,7 +78,7 @@ pub fn outcome(client: &mut impl GenericClient, statement: &str) -> String {
 }
 
 /// Gives a database what calls are about: a customer, whom `known` names to everybody, and a consumer.
-pub fn inhabit(owner: &mut Client) {
+pub fn seed(owner: &mut Client) {
     let id = register_ann(owner).id;
     owner
         .batch_execute(&format!(
@@ -90,8 +90,8 @@ pub fn inhabit(owner: &mut Client) {
 }
 
 /// A new database in the shared cluster that calls can be made in.
-pub fn inhabited() -> Database<'static> {
+pub fn seeded() -> Database<'static> {
     let database = database();
-    inhabit(&mut database.connect());
+    seed(&mut database.connect());
     database
 }

@@ -55,6 +55,7 @@ fn program_in(environment: &[(String, String)], home: &Path, name: &str) -> Comm
 }
 
 /// Runs a program to its end and gives its output; panics with what it printed where it fails.
+#[track_caller]
 pub fn succeed(command: &mut Command) -> String {
     let output = command.output().expect("the program starts");
     assert!(output.status.success(), "{command:?}\n{}", printed(&output));
@@ -351,6 +352,7 @@ impl Notices {
 }
 
 /// The payloads that have arrived, as JSON.
+#[track_caller]
 pub fn received(listener: &mut Client) -> Vec<serde_json::Value> {
     let json = |payload: &String| serde_json::from_str(payload).expect("a payload is JSON");
     payloads(listener).iter().map(json).collect()
@@ -358,6 +360,7 @@ pub fn received(listener: &mut Client) -> Vec<serde_json::Value> {
 
 /// The payloads that have arrived. Notifications of transactions that committed before this call are
 /// among them: PostgreSQL delivers them before it answers the query.
+#[track_caller]
 pub fn payloads(listener: &mut Client) -> Vec<String> {
     use postgres::fallible_iterator::FallibleIterator;
     listener.batch_execute("SELECT 1").expect("the listener is connected");
@@ -372,6 +375,7 @@ pub fn payloads(listener: &mut Client) -> Vec<String> {
 }
 
 /// The error a statement was refused with; panics where it was not.
+#[track_caller]
 pub fn refusal<T>(result: Result<T, postgres::Error>) -> DbError {
     match result {
         Ok(_) => panic!("this should have been refused"),
@@ -380,6 +384,7 @@ pub fn refusal<T>(result: Result<T, postgres::Error>) -> DbError {
 }
 
 /// Holds a refusal to its promises: this SQLSTATE, a HINT, and none of `secrets` anywhere in it.
+#[track_caller]
 pub fn assert_refused<T>(result: Result<T, postgres::Error>, sqlstate: &str, secrets: &[&str]) {
     let error = refusal(result);
     assert_eq!(error.code().code(), sqlstate, "{error:?}");
@@ -392,6 +397,7 @@ pub fn assert_refused<T>(result: Result<T, postgres::Error>, sqlstate: &str, sec
 }
 
 /// The first column of the one row that a query returns.
+#[track_caller]
 pub fn one<T: FromSqlOwned>(client: &mut impl GenericClient, query: &str, params: Params) -> T {
     match client.query_one(query, params) {
         Ok(row) => row.get(0),
@@ -400,6 +406,7 @@ pub fn one<T: FromSqlOwned>(client: &mut impl GenericClient, query: &str, params
 }
 
 /// The first column of all rows that a query returns.
+#[track_caller]
 pub fn all<T: FromSqlOwned>(
     client: &mut Client,
     query: &str,
@@ -412,6 +419,7 @@ pub fn all<T: FromSqlOwned>(
 }
 
 /// A new customer of whom nothing but the address is known.
+#[track_caller]
 pub fn registered(client: &mut Client) -> Uuid {
     one(client, "SELECT customer_id FROM customers.register_customer($1)", &[&address()])
 }
@@ -467,11 +475,13 @@ pub fn grants(client: &mut Client, role: &str) -> Vec<String> {
 }
 
 /// Waits until a session waits for a lock.
+#[track_caller]
 pub fn await_blocked(observer: &mut Client, pid: i32) {
     await_true(observer, "SELECT cardinality(pg_blocking_pids($1)) > 0", &[&pid]);
 }
 
 /// Ends a session as an administrator does, and waits until it is gone.
+#[track_caller]
 pub fn terminate(observer: &mut Client, pid: i32) {
     observer.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("a superuser may");
     let gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)";
@@ -479,11 +489,13 @@ pub fn terminate(observer: &mut Client, pid: i32) {
 }
 
 /// Waits until a query answers true.
+#[track_caller]
 pub fn await_true(observer: &mut Client, query: &str, params: Params) {
     eventually(query, || one(observer, query, params));
 }
 
 /// Waits until something is so.
+#[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let since = Instant::now();
     while !is_so() {
@@ -540,6 +552,7 @@ impl From<&Row> for Customer {
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// Calls a command, as in "set_status($1, 'CLOSED')".
+#[track_caller]
 pub fn call(
     client: &mut impl GenericClient,
     command: &str,
@@ -550,11 +563,13 @@ pub fn call(
 }
 
 /// Registers somebody by the name of Ann, at an address that no other test uses.
+#[track_caller]
 pub fn register_ann(client: &mut impl GenericClient) -> Customer {
     call(client, "register_customer($1, 'Ann')", &[&address()]).expect("a good address and name")
 }
 
 /// The customer as the table has it.
+#[track_caller]
 pub fn stored(client: &mut impl GenericClient, id: Uuid) -> Customer {
     let row = client.query_one("SELECT * FROM customers.customers WHERE customer_id = $1", &[&id]);
     Customer::from(&row.expect("the customer is there"))
@@ -570,15 +585,12 @@ pub fn positions(client: &mut Client) -> Vec<i64> {
     all(client, "SELECT position FROM customers.events ORDER BY position", &[])
 }
 
-/// Holds the feed to this many events, each valid against the contract's schema, where there is one.
+/// Holds the feed to this many events, each valid against the contract's schema.
+#[track_caller]
 pub fn assert_feed_keeps_contract(client: &mut Client, count: usize) {
     let events = client.query("SELECT type, event FROM customers.read_events(0)", &[]).unwrap();
     assert_eq!(events.len(), count);
-    let contract = project().join("../shared/contract");
-    if !contract.is_dir() {
-        eprintln!("SKIPPED: no {}", contract.display());
-        return;
-    }
+    let contract = project().join("contract");
     for row in events {
         let (r#type, event): (String, serde_json::Value) = (row.get(0), row.get(1));
         let schema = fs::read(contract.join(format!("{type}.schema.json"))).unwrap();
@@ -591,12 +603,13 @@ pub fn assert_feed_keeps_contract(client: &mut Client, count: usize) {
 }
 
 /// The positions that a function of the feed returns, as in "fetch_events('mailer')".
+#[track_caller]
 pub fn fetched(client: &mut Client, function: &str) -> Vec<i64> {
     all(client, &format!("SELECT position FROM customers.{function}"), &[])
 }
 
 /// Has a session write without NOTIFY, so that its transactions can be prepared.
-pub fn silence(client: &mut Client) {
+pub fn disable_notify(client: &mut Client) {
     client
         .batch_execute("LOAD 'customer_db'; SET customer_db.notify = off")
         .expect("a superuser may");

@@ -1,6 +1,6 @@
 //! Writers and consumers that act at random.
 
-use super::{Database, address, one, positions, registered, silence, unique};
+use super::{Database, address, one, positions, registered, disable_notify, unique};
 use postgres::error::{DbError, SqlState};
 use postgres::{Client, Error, Transaction};
 use serde_json::Value;
@@ -13,9 +13,9 @@ use uuid::Uuid;
 pub const CONSUMERS: [&str; 3] = ["copy", "mailer", "search"];
 
 /// Pseudo-random numbers (splitmix64): the same for the same seed.
-pub struct Dice(pub u64);
+pub struct Rng(pub u64);
 
-impl Dice {
+impl Rng {
     /// From 0 to `sides` - 1.
     pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -44,7 +44,7 @@ pub type Change = (Uuid, i64);
 /// Writes transactions of all kinds.
 pub struct Writer<'a> {
     pub client: Client,
-    pub dice: Dice,
+    pub rng: Rng,
     /// Customers that all writers change.
     shared: &'a [Uuid],
     prepares: bool,
@@ -55,41 +55,41 @@ impl<'a> Writer<'a> {
         let mut client = database.connect();
         let prepares = seed.is_multiple_of(4);
         if prepares {
-            silence(&mut client);
+            disable_notify(&mut client);
         }
         client.batch_execute("SET deadlock_timeout = '10ms'").unwrap();
-        Self { client, dice: Dice(seed), shared, prepares }
+        Self { client, rng: Rng(seed), shared, prepares }
     }
 
     /// One transaction; what it changed, if it committed for sure.
     pub fn write(&mut self) -> Result<Vec<Change>, Error> {
-        let Self { client, dice, shared, prepares } = self;
-        let prepared = (*prepares && dice.percent(30)).then(|| unique("storm"));
+        let Self { client, rng, shared, prepares } = self;
+        let prepared = (*prepares && rng.percent(30)).then(|| unique("storm"));
         let mut transaction = client.transaction()?;
         let mut changes = Vec::new();
-        for _ in 0..=dice.roll(4) {
-            if dice.percent(30) {
+        for _ in 0..=rng.roll(4) {
+            if rng.percent(30) {
                 let mut savepoint = transaction.savepoint("s")?;
-                let inside = step(&mut savepoint, dice, shared)?;
-                if dice.percent(50) {
+                let inside = step(&mut savepoint, rng, shared)?;
+                if rng.percent(50) {
                     savepoint.rollback()?;
                 } else {
                     savepoint.commit()?;
                     changes.extend(inside);
                 }
             } else {
-                changes.extend(step(&mut transaction, dice, shared)?);
+                changes.extend(step(&mut transaction, rng, shared)?);
             }
-            dice.sleep(4);
+            rng.sleep(4);
         }
-        let aborts = dice.percent(20);
+        let aborts = rng.percent(20);
         match prepared {
             None if aborts => transaction.rollback()?,
             None => transaction.commit()?,
             Some(name) => {
                 transaction.batch_execute(&format!("PREPARE TRANSACTION '{name}'"))?;
                 drop(transaction);
-                dice.sleep(20);
+                rng.sleep(20);
                 let end = if aborts { "ROLLBACK" } else { "COMMIT" };
                 client.batch_execute(&format!("{end} PREPARED '{name}'"))?;
             }
@@ -101,32 +101,32 @@ impl<'a> Writer<'a> {
 /// One statement.
 fn step(
     transaction: &mut Transaction,
-    dice: &mut Dice,
+    rng: &mut Rng,
     shared: &[Uuid],
 ) -> Result<Vec<Change>, Error> {
-    let name = format!("Name {}", dice.roll(1_000_000));
-    let rows = match dice.roll(4) {
+    let name = format!("Name {}", rng.roll(1_000_000));
+    let rows = match rng.roll(4) {
         0 => {
-            let emails: Vec<String> = (0..=dice.roll(5)).map(|_| address()).collect();
+            let emails: Vec<String> = (0..=rng.roll(5)).map(|_| address()).collect();
             let insert =
                 "INSERT INTO customers.customers (email, name) SELECT unnest($1::text[]), $2
                           RETURNING customer_id, version";
             transaction.query(insert, &[&emails, &name])
         }
         1 => {
-            let several = [dice.pick(shared), dice.pick(shared), dice.pick(shared)];
+            let several = [rng.pick(shared), rng.pick(shared), rng.pick(shared)];
             let update = "UPDATE customers.customers SET name = $2 WHERE customer_id = ANY ($1)
                           RETURNING customer_id, version";
             transaction.query(update, &[&several.as_slice(), &name])
         }
         2 => {
-            let status = dice.pick(&["ACTIVE", "SUSPENDED"]);
+            let status = rng.pick(&["ACTIVE", "SUSPENDED"]);
             let set = "SELECT customer_id, version FROM customers.set_status($1, $2)";
-            transaction.query(set, &[&dice.pick(shared), &status])
+            transaction.query(set, &[&rng.pick(shared), &status])
         }
         _ => {
             let update = "SELECT customer_id, version FROM customers.update_customer($1, $2, $3)";
-            transaction.query(update, &[&dice.pick(shared), &address(), &name])
+            transaction.query(update, &[&rng.pick(shared), &address(), &name])
         }
     };
     Ok(rows?.iter().map(|row| (row.get(0), row.get(1))).collect())
@@ -153,15 +153,15 @@ impl Replica {
         &mut self,
         client: &mut Client,
         consumer: &str,
-        dice: &mut Dice,
+        rng: &mut Rng,
     ) -> Result<bool, Error> {
         let acknowledge = "SELECT customers.acknowledge($1, $2)";
-        let size = 1 + dice.roll(50) as i32;
-        let last = if dice.percent(50) {
+        let size = 1 + rng.roll(50) as i32;
+        let last = if rng.percent(50) {
             let mut transaction = client.transaction()?;
             let last = self.fetch(transaction.query(FETCH, &[&consumer, &size])?);
             if let Some(last) = last {
-                dice.sleep(5);
+                rng.sleep(5);
                 transaction.execute(acknowledge, &[&consumer, &last])?;
             }
             transaction.commit()?;
@@ -169,7 +169,7 @@ impl Replica {
         } else {
             let last = self.fetch(client.query(FETCH, &[&consumer, &size])?);
             if let Some(last) = last {
-                dice.sleep(5);
+                rng.sleep(5);
                 client.execute(acknowledge, &[&consumer, &last])?;
             }
             last
@@ -215,19 +215,19 @@ const FETCH: &str = "SELECT position, customer_id, event FROM customers.fetch_ev
 
 /// Consumes until `quiet` is set and nothing is left, in one session after another.
 pub fn consume_all(database: &Database, consumer: &str, quiet: &AtomicBool) -> Replica {
-    let (mut copy, mut dice) = (Replica::default(), Dice(consumer.len() as u64));
+    let (mut copy, mut rng) = (Replica::default(), Rng(consumer.len() as u64));
     loop {
         let mut client = connect_again(database);
         let ended = client.batch_execute(&format!("SET application_name = '{consumer}'"));
         let mut result = ended.map(|()| true);
         while result.is_ok() {
             let last_look = quiet.load(Ordering::Acquire);
-            result = copy.consume(&mut client, consumer, &mut dice);
+            result = copy.consume(&mut client, consumer, &mut rng);
             if let Ok(false) = result {
                 if last_look {
                     return copy;
                 }
-                dice.sleep(2);
+                rng.sleep(2);
             }
         }
         assert_died(&result.unwrap_err());

@@ -1,10 +1,12 @@
 //! jsonb, read and made in place: as text it would take longer, and hold numbers that other libraries
 //! cannot read.
 
+mod deserialize;
+
+pub use deserialize::{DocumentError, present};
+
 use super::ffi;
-use super::text::utf8;
 use super::transaction::check_for_interrupts;
-use crate::refusal::Refusal;
 use pg_sys::JsonbIteratorToken::{
     WJB_BEGIN_ARRAY, WJB_BEGIN_OBJECT, WJB_ELEM, WJB_END_OBJECT, WJB_KEY, WJB_VALUE,
 };
@@ -92,20 +94,9 @@ pub struct Container<'a>(*mut pg_sys::JsonbContainer, PhantomData<&'a [u8]>);
 #[derive(Clone, Copy)]
 pub enum Value<'a> {
     Null,
-    /// Not checked for UTF-8: see [`Value::text`].
+    /// Not checked for UTF-8.
     String(&'a [u8]),
     Other,
-}
-
-impl<'a> Value<'a> {
-    /// The text of a string, None for null.
-    pub fn text(self, field: &'static str) -> Result<Option<&'a str>, Refusal> {
-        match self {
-            Self::Null => Ok(None),
-            Self::String(octets) => utf8(octets, field).map(Some),
-            Self::Other => Err(Refusal::NotText { field }),
-        }
-    }
 }
 
 /// The fields of an object, each once.
@@ -115,6 +106,10 @@ impl<'a> Container<'a> {
     fn header(self) -> u32 {
         // SAFETY: a container begins with its header.
         unsafe { (*self.0).header }
+    }
+
+    pub fn is_object(self) -> bool {
+        self.header() & pg_sys::JB_FOBJECT != 0
     }
 
     /// Whether the document is a string.
@@ -135,7 +130,7 @@ impl<'a> Container<'a> {
 
     /// The fields of an object; None where it is none.
     pub fn fields(self) -> Option<Fields<'a>> {
-        if self.header() & pg_sys::JB_FOBJECT == 0 {
+        if !self.is_object() {
             return None;
         }
         let mut fields = Vec::new();

@@ -1,7 +1,7 @@
 //! Promise: who may call a function has it do what it says and nothing else: no object that he plants
 //! is taken for another, and no text is taken for SQL.
 
-use crate::kit::calls::{functions, inhabit, inhabited, outcome};
+use crate::kit::calls::{functions, seed, seeded, outcome};
 use crate::kit::{
     Database, all, call, caller, contents, database, id, one, refusal, register_ann, role, server,
 };
@@ -104,7 +104,7 @@ fn attacker(database: &Database) -> String {
 
 #[test]
 fn no_object_in_a_schema_that_comes_first_is_called() {
-    let database = inhabited();
+    let database = seeded();
     let attacker = attacker(&database);
     let mut owner = database.connect();
     let functions = functions(&mut owner);
@@ -127,7 +127,7 @@ fn no_object_in_a_schema_that_comes_first_is_called() {
 
 #[test]
 fn no_temporary_object_is_used() {
-    let database = inhabited();
+    let database = seeded();
     let mut owner = database.connect();
     let functions = functions(&mut owner);
     let caller = caller(&mut owner);
@@ -144,7 +144,7 @@ fn no_temporary_object_is_used() {
 /// The owner's own functions, and the changes that triggers see to.
 #[test]
 fn the_owner_is_not_led_astray_either() {
-    let database = inhabited();
+    let database = seeded();
     attacker(&database);
     let mut owner = attacking(&database, "postgres");
     let mut plain = database.connect();
@@ -184,7 +184,7 @@ fn nothing_that_was_planted_before_is_called_by_installing_and_attaching() {
     ] {
         owner.batch_execute(install).unwrap_or_else(|why| panic!("{install}: {why:?}"));
     }
-    inhabit(&mut database.connect());
+    seed(&mut database.connect());
 }
 
 /// Who may write the table by plain DML, and is no more than that.
@@ -233,7 +233,7 @@ fn a_trigger_of_the_owners_on_the_feed_lends_nobody_the_owners_rights() {
 
 #[test]
 fn create_on_the_database_is_no_way_into_the_schema() {
-    let database = inhabited();
+    let database = seeded();
     let mut owner = database.connect();
     let attacker = caller(&mut owner);
     owner.batch_execute(&format!("GRANT ALL ON DATABASE {} TO {attacker}", database.name)).unwrap();
@@ -284,7 +284,7 @@ fn quoted(text: &str) -> String {
 
 #[test]
 fn a_text_that_looks_like_sql_is_data_or_refused_in_every_argument() {
-    let mut client = inhabited().connect();
+    let mut client = seeded().connect();
     let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'customers'::regnamespace";
     let there: i64 = one(&mut client, tables, &[]);
     let mut tried = 0;

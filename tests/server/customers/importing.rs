@@ -6,7 +6,7 @@ use crate::kit::{
     Customer, Database, address, all, assert_refused, await_blocked, call, contents, database,
     event_count, id, one, pid, refusal, register_ann, stored,
 };
-use crate::notifying::{check_collapse, writer};
+use crate::feed::notifying::{check_collapse, writer};
 use postgres::{Client, Error, GenericClient};
 use serde_json::{Value, json};
 use std::thread::{self, JoinHandle};

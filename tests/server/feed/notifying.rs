@@ -80,10 +80,7 @@ fn a_listener_receives_exactly_the_committed_changes_in_order() {
 
 /// Holds payloads to the contract's schema.
 pub fn assert_valid(payloads: &[Value]) {
-    let Ok(schema) = fs::read(project().join("../shared/contract/notification.schema.json")) else {
-        eprintln!("SKIPPED: payloads against the contract: no ../shared/contract");
-        return;
-    };
+    let schema = fs::read(project().join("contract/notification.schema.json")).unwrap();
     let schema: Value = serde_json::from_slice(&schema).unwrap();
     let schema = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
     for payload in payloads {

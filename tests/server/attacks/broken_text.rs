@@ -4,7 +4,7 @@
 use crate::kit::attack::{
     SECRET, Watch, broken_texts, past_the_triggers, psql, server_with_broken_settings,
 };
-use crate::kit::calls::{attempt, functions, inhabit, outcome};
+use crate::kit::calls::{attempt, functions, seed, outcome};
 use crate::kit::{
     Database, all, assert_refused, await_true, call, contents, one, printed, refusal, register_ann,
     role, stored, unique,
@@ -26,7 +26,7 @@ fn text_that_is_not_utf8_is_refused_by_every_function_and_nothing_is_stored() {
     let server = server_with_broken_settings();
     let database = server.database();
     let mut client = database.connect();
-    inhabit(&mut client);
+    seed(&mut client);
     let mut watch = Watch::over(&server);
     let before = contents(&mut client);
     let mut refused = 0;
@@ -62,7 +62,7 @@ fn long_text_that_is_not_utf8_is_refused_and_nothing_is_stored() {
     let server = server_with_broken_settings();
     let database = server.database();
     let mut client = database.connect();
-    inhabit(&mut client);
+    seed(&mut client);
     let mut watch = Watch::over(&server);
     let before = contents(&mut client);
     for function in functions(&mut client) {
@@ -198,7 +198,7 @@ fn an_actor_that_is_not_utf8_is_refused_and_nothing_is_stored() {
     let server = server_with_broken_settings();
     let database = server.database();
     let mut client = database.connect();
-    inhabit(&mut client);
+    seed(&mut client);
     let mut watch = Watch::over(&server);
     let before = contents(&mut client);
     for broken in broken_texts() {
@@ -217,7 +217,7 @@ fn a_start_packet_that_is_not_utf8_stores_nothing() {
     let server = server_with_broken_settings();
     let database = server.database();
     let mut client = database.connect();
-    inhabit(&mut client);
+    seed(&mut client);
     let writer = role(&mut client, "");
     client
         .execute("SELECT customers.grant_access($1::text::regrole, 'writer')", &[&writer])
@@ -333,7 +333,7 @@ fn what_is_stored_and_is_not_utf8_is_read_without_harm() {
     let server = server_with_broken_settings();
     let database = server.database();
     let mut client = database.connect();
-    inhabit(&mut client);
+    seed(&mut client);
     let ids = broken_customers(&mut client);
     let mut watch = Watch::over(&server);
     for id in &ids {
@@ -490,7 +490,7 @@ fn sessions_of_other_encodings_do_not_disturb_whoever_looks_after_the_server() {
     let unchecked = server
         .empty_database("TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'");
     let mut client = database.connect();
-    inhabit(&mut client);
+    seed(&mut client);
     let role = latin_role(&database, "SUPERUSER");
     let mut watch = Watch::over(&server);
     let locks = [database.connect(), unchecked.connect()].map(|mut client| {

@@ -1,7 +1,7 @@
 //! Promise: whatever the owner does to the tables and the type, calls do their work or are refused, and
 //! the server stays up.
 
-use crate::kit::calls::{attempt, functions, inhabit, inhabited, outcome};
+use crate::kit::calls::{attempt, functions, seed, seeded, outcome};
 use crate::kit::{
     Database, Params, Server, address, all, assert_refused, call, contents, database, event_count,
     one, pid, refusal, register_ann, registered, role, server, stored,
@@ -120,11 +120,11 @@ impl Fragile {
         Self(Server::start(&[]))
     }
 
-    fn inhabited(&self) -> Database<'_> {
+    fn seeded(&self) -> Database<'_> {
         let database = self.0.database();
         let mut owner = database.connect();
         owner.batch_execute("SET customer_db.actor = 'clerk 7'").unwrap();
-        inhabit(&mut owner);
+        seed(&mut owner);
         // One who is erased, and one whom a restore has brought back.
         let gone = register_ann(&mut owner).id;
         call(&mut owner, "erase_customer($1, 'a reason')", &[&gone]).unwrap();
@@ -146,7 +146,7 @@ impl Fragile {
 /// Tries these calls in one session, before and after everything that can be done to the tables.
 fn assert_no_tampering_crashes(is_tried: impl Fn(&str) -> bool) {
     let fragile = Fragile::start();
-    let database = fragile.inhabited();
+    let database = fragile.seeded();
     let mut client = database.connect();
     client.batch_execute(LOOSEN).unwrap();
     let backend = pid(&mut client);
@@ -195,7 +195,7 @@ fn no_change_to_any_column_crashes_an_erasure() {
 #[test]
 fn a_key_that_is_null_is_refused_cleanly() {
     let fragile = Fragile::start();
-    let mut client = fragile.inhabited().connect();
+    let mut client = fragile.seeded().connect();
     for (tampering, change) in [
         (
             "ALTER TABLE customers.customers DROP COLUMN customer_id CASCADE, ADD COLUMN customer_id uuid",
@@ -229,7 +229,7 @@ fn a_living_session_outlives_what_another_does_to_the_tables() {
         "ALTER TYPE customers.profile ALTER ATTRIBUTE version TYPE int",
         "ALTER TYPE customers.profile DROP ATTRIBUTE name",
     ] {
-        let database = fragile.inhabited();
+        let database = fragile.seeded();
         let mut owner = database.connect();
         owner.batch_execute(LOOSEN).unwrap();
         let (mut living, mut idle) = (database.connect(), database.connect());
@@ -264,7 +264,7 @@ fn a_feed_that_is_a_view_or_is_partitioned_gets_its_events() {
          CREATE TABLE customers.others PARTITION OF customers.events DEFAULT",
         "UNLOGGED TABLE customers.events (LIKE customers.kept)",
     ] {
-        let database = fragile.inhabited();
+        let database = fragile.seeded();
         let mut client = database.connect();
         let calls = all_calls(&mut client);
         client
@@ -449,10 +449,10 @@ fn attach_refuses_what_is_in_the_way_and_says_what_to_do() {
 
 /// Holds a table of customers, once adopted, to work like one that was made here.
 fn assert_works_like_ours(rest: &str) {
-    let mut ours = inhabited().connect();
+    let mut ours = seeded().connect();
     let mut client = attachable(&customers_with(rest));
     client.batch_execute("SELECT customers.attach()").unwrap();
-    inhabit(&mut client);
+    seed(&mut client);
     for call in all_calls(&mut ours) {
         assert_eq!(outcome(&mut client, &call), outcome(&mut ours, &call), "{rest}: {call}");
     }

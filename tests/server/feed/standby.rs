@@ -2,9 +2,9 @@
 //! goes on with it without loss.
 
 use crate::kit::{
-    Server, assert_refused, await_true, begin_change, fetched, one, positions, registered, silence,
+    Server, assert_refused, await_true, begin_change, fetched, one, positions, registered, disable_notify,
 };
-use crate::reading::{ann_with_a_past, every_read};
+use crate::customers::reading::{ann_with_a_past, every_read};
 use postgres::Client;
 
 /// Waits until the standby shows what the primary has committed.
@@ -28,7 +28,7 @@ fn a_standby_reads_customers_and_not_the_feed_and_goes_on_with_it_when_promoted(
     writer.batch_execute("SELECT customers.acknowledge('mailer', 2)").unwrap();
     registered(&mut writer);
     let mut preparing = database.connect();
-    silence(&mut preparing);
+    disable_notify(&mut preparing);
     begin_change(&mut preparing);
     preparing.batch_execute("PREPARE TRANSACTION 'prepared'").unwrap();
     registered(&mut writer);

@@ -26,7 +26,7 @@ fn statements(page: &str) -> Vec<(Option<String>, String)> {
 
 #[test]
 fn the_sql_of_the_reference_runs_as_it_stands() {
-    let page = include_str!("../../doc/customer_db.md");
+    let page = include_str!("../../../doc/customer_db.md");
     let statements = statements(page);
     assert!(statements.len() > 20, "the reference has lost its examples");
     let database = server().empty_database("");
@@ -40,7 +40,7 @@ fn the_sql_of_the_reference_runs_as_it_stands() {
 
 #[test]
 fn the_readme_is_short_and_begins_with_the_quick_start() {
-    let readme = include_str!("../../README.md");
+    let readme = include_str!("../../../README.md");
     assert!(readme.lines().count() < 200);
     assert_eq!(readme.lines().find(|line| line.starts_with("## ")), Some("## Quick start"));
 }

@@ -4,7 +4,7 @@
 //! `CUSTOMER_DB_STORM` sets how many seconds the storm lasts.
 
 use crate::kit::traffic::{
-    CONSUMERS, Dice, SetWhenDropped, Writer, assert_feed_is_whole, assert_replica_is_true,
+    CONSUMERS, Rng, SetWhenDropped, Writer, assert_feed_is_whole, assert_replica_is_true,
     consume_all, is_deadlock, shared_customers,
 };
 use crate::kit::{database, major};
@@ -35,7 +35,7 @@ fn in_a_storm_no_consumer_loses_an_event_or_gets_one_twice() {
                 scope.spawn(move || write_until(end, Writer::start(database, shared, seed)))
             })
             .collect();
-        let mut killer = Killer { client: database.connect(), dice: Dice(200) };
+        let mut killer = Killer { client: database.connect(), rng: Rng(200) };
         while !writers.iter().all(|writer| writer.is_finished()) {
             killer.kill();
         }
@@ -60,7 +60,7 @@ fn write_until(end: Instant, mut writer: Writer) -> usize {
             Ok(changes) => committed += usize::from(!changes.is_empty()),
             Err(error) => assert!(is_deadlock(&error), "{error:?}"),
         }
-        writer.dice.sleep(10);
+        writer.rng.sleep(10);
     }
     committed
 }
@@ -68,14 +68,14 @@ fn write_until(end: Instant, mut writer: Writer) -> usize {
 /// Ends the sessions of consumers.
 struct Killer {
     client: Client,
-    dice: Dice,
+    rng: Rng,
 }
 
 impl Killer {
     fn kill(&mut self) {
-        self.dice.sleep(100);
+        self.rng.sleep(100);
         let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                           WHERE datname = current_database() AND application_name = $1";
-        self.client.execute(terminate, &[&self.dice.pick(&CONSUMERS)]).unwrap();
+        self.client.execute(terminate, &[&self.rng.pick(&CONSUMERS)]).unwrap();
     }
 }

@@ -6,7 +6,7 @@ use crate::kit::{
     Database, Server, address, await_blocked, database, eventually, keep, on_16, one, pid,
     received, refusal, register_ann, registered, role, unique,
 };
-use crate::notifying::{announced, assert_valid, check_collapse, writer};
+use crate::feed::notifying::{announced, assert_valid, check_collapse, writer};
 use postgres::Client;
 use serde_json::Value;
 use std::sync::OnceLock;

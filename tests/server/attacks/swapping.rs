@@ -40,7 +40,7 @@ const SWAP_SEQUENCE: &str = "
     ALTER TABLE customers.events ALTER position DROP IDENTITY;
     ALTER TABLE customers.events ALTER position ADD GENERATED ALWAYS AS IDENTITY (START 1000 CACHE 1)";
 
-fn inhabited() -> (Database<'static>, Uuid) {
+fn seeded() -> (Database<'static>, Uuid) {
     let database = database();
     let mut client = database.connect();
     let ann = register_ann(&mut client).id;
@@ -102,7 +102,7 @@ const LATE_IS_FOUND: &str =
 
 fn assert_change_is_kept(work: &str) {
     for (change, is_done) in CHANGES {
-        let (database, ann) = inhabited();
+        let (database, ann) = seeded();
         let of_ann = |text: &str| text.replace("{ann}", &ann.to_string());
         let mut client = database.connect();
         let about = format!("{change} during {work}");
@@ -132,7 +132,7 @@ fn a_change_that_waited_for_a_feed_is_in_the_one_that_is_there_now() {
 #[test]
 fn a_change_that_waited_for_another_sequence_draws_from_the_one_that_is_there_now() {
     assert_change_is_kept(SWAP_SEQUENCE);
-    let (database, _) = inhabited();
+    let (database, _) = seeded();
     let register = "SELECT customers.register_customer('late@example.com')";
     if call_during(&database, SWAP_SEQUENCE, register).is_none() {
         let last = "SELECT max(position) FROM customers.events";
@@ -142,7 +142,7 @@ fn a_change_that_waited_for_another_sequence_draws_from_the_one_that_is_there_no
 
 #[test]
 fn a_reader_that_waited_for_a_feed_reads_the_one_that_is_there_now() {
-    let (database, ann) = inhabited();
+    let (database, ann) = seeded();
     let mark = "SET LOCAL session_replication_role = replica;
                 UPDATE customers.events SET reason = 'new' WHERE position = 1";
     let swap = format!("{}; {mark}", swap("events"));
@@ -166,7 +166,7 @@ fn a_consumer_that_waited_for_its_place_has_it_in_the_table_that_is_there_now() 
         ("subscribe('late', 1)", "SELECT count(*) = 2 FROM customers.consumers"),
         ("unsubscribe('mailer')", "SELECT count(*) = 0 FROM customers.consumers"),
     ] {
-        let (database, _) = inhabited();
+        let (database, _) = seeded();
         let work = swap("consumers");
         let refused = call_during(&database, &work, &format!("SELECT customers.{call}"));
         let done: bool = one(&mut database.connect(), is_done, &[]);
@@ -205,7 +205,7 @@ fn a_call_that_waited_while_the_extension_was_dropped_is_refused_cleanly() {
         "export_customer('{ann}')",
     ];
     for call in writes.iter().chain(&others) {
-        let (database, ann) = inhabited();
+        let (database, ann) = seeded();
         let statement = format!("SELECT customers.{}", call.replace("{ann}", &ann.to_string()));
         let mut client = database.connect();
         let refused = call_during(&database, DROP_WHILE_ALL_WAIT, &statement);

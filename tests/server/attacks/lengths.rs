@@ -2,7 +2,7 @@
 //! not grow with its input.
 
 use crate::kit::attack::{SECRET, octets, past_the_triggers};
-use crate::kit::calls::{attempt, functions, inhabited};
+use crate::kit::calls::{attempt, functions, seeded};
 use crate::kit::{
     Database, assert_refused, call, contents, database, one, pid, register_ann, stored,
 };
@@ -83,7 +83,7 @@ fn long_texts(argument: &str) -> Vec<String> {
 
 #[test]
 fn text_that_is_too_long_for_its_argument_is_refused_at_once() {
-    let database = inhabited();
+    let database = seeded();
     let mut client = database.connect();
     client.batch_execute(REFUSAL_OF).unwrap();
     let before = contents(&mut client);
@@ -114,7 +114,7 @@ fn text_that_is_too_long_for_its_argument_is_refused_at_once() {
 /// What is measured is ours: a refusal that does nothing is within what is allowed.
 #[test]
 fn a_refusal_without_any_work_is_at_once() {
-    let database = inhabited();
+    let database = seeded();
     database
         .connect()
         .batch_execute(
@@ -142,7 +142,7 @@ fn a_refusal_without_any_work_is_at_once() {
 /// As large as text in a row can be.
 #[test]
 fn an_address_of_240_megabytes_is_refused_at_once() {
-    let database = inhabited();
+    let database = seeded();
     let mut client = database.connect();
     client.batch_execute(REFUSAL_OF).unwrap();
     let vast = many("'zyxwzyxw'").replace("8000", "2000");
@@ -172,7 +172,7 @@ const DOCUMENTS: &str = "
 
 #[test]
 fn text_that_is_too_long_in_a_document_is_refused_at_once() {
-    let database = inhabited();
+    let database = seeded();
     let mut client = database.connect();
     client.batch_execute(REFUSAL_OF).unwrap();
     client.batch_execute(DOCUMENTS).unwrap();
@@ -217,7 +217,7 @@ fn register_as(actor: &str) -> String {
 
 #[test]
 fn an_actor_that_is_too_long_is_refused_at_once() {
-    let database = inhabited();
+    let database = seeded();
     let mut client = database.connect();
     client.batch_execute(REFUSAL_OF).unwrap();
     let before = contents(&mut client);

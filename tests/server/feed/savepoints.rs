@@ -2,7 +2,7 @@
 //! cost what they are.
 
 use crate::kit::{address, database, positions, received};
-use crate::notifying::{announced, check_collapse, writer};
+use crate::feed::notifying::{announced, check_collapse, writer};
 use postgres::Client;
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@
 use crate::kit::history::register;
 use crate::kit::{
     Database, Server, assert_refused, begin_change, caller, database, fetched, on_16, one,
-    received, registered, silence,
+    received, registered, disable_notify,
 };
 use postgres::Client;
 
@@ -64,7 +64,7 @@ fn a_place_beyond_an_open_writer_is_refused_and_its_event_is_delivered() {
         let (mut holder, mut client) = held(&database);
         if prepared {
             holder.batch_execute("ROLLBACK").unwrap();
-            silence(&mut holder);
+            disable_notify(&mut holder);
             begin_change(&mut holder);
             let prepare = format!("PREPARE TRANSACTION '{}'", database.name);
             holder.batch_execute(&prepare).unwrap();

@@ -3,7 +3,7 @@
 
 use crate::kit::history::{assert_recorded_since, recorded, register};
 use crate::kit::{Database, Server, eventually, major, one, payloads, refusal, registered, role};
-use crate::notifying::announced;
+use crate::feed::notifying::announced;
 use postgres::{Client, GenericClient};
 use serde_json::Value;
 

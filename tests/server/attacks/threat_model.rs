@@ -28,7 +28,7 @@ fn passages(page: &str) -> Vec<String> {
 
 #[test]
 fn the_threat_model_lists_what_no_extension_can_keep_out() {
-    let passages = passages(include_str!("../../doc/threat_model.md"));
+    let passages = passages(include_str!("../../../doc/threat_model.md"));
     for words in GETS_OUT {
         let told = passages.iter().any(|passage| words.iter().all(|word| passage.contains(word)));
         assert!(told, "no passage tells of {words:?}");

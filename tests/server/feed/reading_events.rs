@@ -4,7 +4,7 @@
 use crate::kit::{
     Database, Server, address, assert_feed_keeps_contract, assert_refused, await_blocked,
     begin_change, call, caller, database, fetched, one, pid, positions, register_ann, registered,
-    silence, terminate, unique,
+    disable_notify, terminate, unique,
 };
 use postgres::Client;
 use serde_json::{Value, json};
@@ -427,7 +427,7 @@ fn a_prepared_transaction_holds_the_feed_across_a_crash() {
 fn prepare_change(database: &Database) -> String {
     let prepared = unique("prepared");
     let mut client = database.connect();
-    silence(&mut client);
+    disable_notify(&mut client);
     begin_change(&mut client);
     client.batch_execute(&format!("PREPARE TRANSACTION '{prepared}'")).unwrap();
     prepared

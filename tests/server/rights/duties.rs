@@ -1,7 +1,7 @@
 //! Promise: a duty is exactly what its row of DUTIES lists, nothing is anybody's without one, and
 //! revoking takes exactly what was granted.
 
-use crate::kit::calls::{functions, inhabited, outcome};
+use crate::kit::calls::{functions, seeded, outcome};
 use crate::kit::{
     PUBLIC, all, assert_refused, caller, database, grants, one, refusal, role, server,
 };
@@ -180,7 +180,7 @@ fn sorted<T: ToString>(names: impl IntoIterator<Item = T>) -> Vec<String> {
 
 #[test]
 fn each_duty_can_call_its_functions_and_no_other() {
-    let database = inhabited();
+    let database = seeded();
     let mut owner = database.connect();
     let functions = functions(&mut owner);
     for (duty, role) in everybody(&mut owner) {
@@ -197,7 +197,7 @@ fn each_duty_can_call_its_functions_and_no_other() {
 
 #[test]
 fn each_duty_can_select_from_its_relations_and_do_nothing_else_to_any() {
-    let database = inhabited();
+    let database = seeded();
     let mut owner = database.connect();
     let relations: Vec<(String, String, String)> = owner
         .query(
@@ -364,7 +364,7 @@ fn revoking_a_duty_from_the_owner_takes_nothing() {
 
 #[test]
 fn a_duty_of_a_group_is_its_members_and_not_theirs_to_lose() {
-    let database = inhabited();
+    let database = seeded();
     let mut owner = database.connect();
     let (group, reader) = (role(&mut owner, ""), &DUTIES[1]);
     reader.grant(&mut owner, &group);
@@ -481,7 +481,7 @@ fn an_owner_who_is_no_superuser_grants_and_revokes() {
 
 #[test]
 fn a_role_may_have_any_name() {
-    let database = inhabited();
+    let database = seeded();
     let mut owner = database.connect();
     for name in [
         "two words",
@@ -527,7 +527,7 @@ fn a_role_may_have_any_name() {
 
 #[test]
 fn a_dump_carries_duties_and_they_can_be_revoked_where_it_is_restored() {
-    let database = inhabited();
+    let database = seeded();
     let mut owner = database.connect();
     let holders = holders(&mut owner);
     let (both, writer, reader) = (role(&mut owner, ""), &DUTIES[0], &DUTIES[1]);

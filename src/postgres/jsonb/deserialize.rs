@@ -1,0 +1,131 @@
+//! Documents in jsonb as serde reads them, in place: objects of texts and nulls. An error is a refusal, and holds
+//! no value.
+
+use super::{Container, Fields, Value};
+use crate::postgres::text::utf8;
+use crate::refusal::Refusal;
+use serde::de::value::BorrowedBytesDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde::forward_to_deserialize_any;
+use std::fmt::{self, Display, Formatter};
+
+#[derive(Debug)]
+pub struct DocumentError(Refusal);
+
+impl From<DocumentError> for Refusal {
+    fn from(DocumentError(refusal): DocumentError) -> Self {
+        refusal
+    }
+}
+
+impl Display for DocumentError {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        f.write_str(&self.0.facts().message)
+    }
+}
+
+impl std::error::Error for DocumentError {}
+
+impl Error for DocumentError {
+    /// Nothing that is derived for the documents of this project ends up here.
+    fn custom<T: Display>(_message: T) -> Self {
+        Self(Refusal::Bug)
+    }
+
+    fn unknown_field(field: &str, _expected: &'static [&'static str]) -> Self {
+        Self(Refusal::unknown_field(field))
+    }
+}
+
+/// An object, as a struct.
+impl<'a> Deserializer<'a> for Container<'a> {
+    type Error = DocumentError;
+
+    fn deserialize_struct<V: Visitor<'a>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DocumentError> {
+        let object = self.fields().ok_or(DocumentError(Refusal::NotAnObject))?;
+        visitor.visit_map(ObjectAccess { rest: object.into_iter(), fields, value: None })
+    }
+
+    fn deserialize_any<V: Visitor<'a>>(self, _visitor: V) -> Result<V::Value, DocumentError> {
+        Err(DocumentError(Refusal::NotAnObject))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+struct ObjectAccess<'a> {
+    rest: <Fields<'a> as IntoIterator>::IntoIter,
+    fields: &'static [&'static str],
+    /// The value that comes next, and the name of its field.
+    value: Option<(&'static str, Value<'a>)>,
+}
+
+impl<'a> MapAccess<'a> for ObjectAccess<'a> {
+    type Error = DocumentError;
+
+    fn next_key_seed<K: DeserializeSeed<'a>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, DocumentError> {
+        let Some((key, value)) = self.rest.next() else { return Ok(None) };
+        let field = self.fields.iter().find(|field| field.as_bytes() == key);
+        self.value = field.map(|field| (*field, value));
+        seed.deserialize(BorrowedBytesDeserializer::new(key)).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'a>>(
+        &mut self,
+        seed: S,
+    ) -> Result<S::Value, DocumentError> {
+        let (field, value) = self.value.take().ok_or_else(|| DocumentError(Refusal::Bug))?;
+        seed.deserialize(FieldValue { field, value })
+    }
+}
+
+/// The value of a field: a text, or null where the struct says `Option`.
+struct FieldValue<'a> {
+    field: &'static str,
+    value: Value<'a>,
+}
+
+impl<'a> Deserializer<'a> for FieldValue<'a> {
+    type Error = DocumentError;
+
+    fn deserialize_option<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, DocumentError> {
+        match self.value {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, DocumentError> {
+        let field = self.field;
+        match self.value {
+            Value::String(octets) => {
+                visitor.visit_borrowed_str(utf8(octets, field).map_err(DocumentError)?)
+            }
+            Value::Null => Err(DocumentError(Refusal::NotClearable { field })),
+            Value::Other => Err(DocumentError(Refusal::NotText { field })),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+/// For a field whose null is not the same as its absence: `#[serde(default, deserialize_with = "present")]`.
+pub fn present<'a, D: Deserializer<'a>, T: serde::Deserialize<'a>>(
+    value: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
+}

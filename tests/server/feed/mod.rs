@@ -1,0 +1,19 @@
+//! What the feed holds, who reads it, and what announces it.
+
+mod consumer_examples;
+mod consumer_places;
+mod consuming;
+mod crashing;
+mod durability;
+mod full_queue;
+mod lower_end;
+pub mod notifying;
+mod out_of_sequence;
+mod pruning;
+mod reading_events;
+mod recording;
+mod savepoints;
+mod standby;
+mod storm;
+mod subscribing;
+mod worker;

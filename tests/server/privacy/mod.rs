@@ -1,0 +1,4 @@
+//! Erasure and export.
+
+mod erasing;
+mod ledger;
