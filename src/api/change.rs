@@ -96,8 +96,7 @@ impl<'a> Change<'a> {
             return Err(Refusal::EmptyPatch);
         }
         let change = Self::deserialize(patch)?;
-        let is_empty =
-            change.email.is_none() && change.name.is_none() && change.status.is_none();
+        let is_empty = change.email.is_none() && change.name.is_none() && change.status.is_none();
         if is_empty { Err(Refusal::EmptyPatch) } else { Ok(change) }
     }
 

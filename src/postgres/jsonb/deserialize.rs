@@ -38,10 +38,10 @@ impl Error for DocumentError {
 }
 
 /// An object, as a struct.
-impl<'a> Deserializer<'a> for Container<'a> {
+impl<'de> Deserializer<'de> for Container<'de> {
     type Error = DocumentError;
 
-    fn deserialize_struct<V: Visitor<'a>>(
+    fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
         fields: &'static [&'static str],
@@ -51,7 +51,7 @@ impl<'a> Deserializer<'a> for Container<'a> {
         visitor.visit_map(ObjectAccess { rest: object.into_iter(), fields, value: None })
     }
 
-    fn deserialize_any<V: Visitor<'a>>(self, _visitor: V) -> Result<V::Value, DocumentError> {
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, DocumentError> {
         Err(DocumentError(Refusal::NotAnObject))
     }
 
@@ -61,17 +61,17 @@ impl<'a> Deserializer<'a> for Container<'a> {
     }
 }
 
-struct ObjectAccess<'a> {
-    rest: <Fields<'a> as IntoIterator>::IntoIter,
+struct ObjectAccess<'de> {
+    rest: <Fields<'de> as IntoIterator>::IntoIter,
     fields: &'static [&'static str],
     /// The value that comes next, and the name of its field.
-    value: Option<(&'static str, Value<'a>)>,
+    value: Option<(&'static str, Value<'de>)>,
 }
 
-impl<'a> MapAccess<'a> for ObjectAccess<'a> {
+impl<'de> MapAccess<'de> for ObjectAccess<'de> {
     type Error = DocumentError;
 
-    fn next_key_seed<K: DeserializeSeed<'a>>(
+    fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, DocumentError> {
@@ -81,7 +81,7 @@ impl<'a> MapAccess<'a> for ObjectAccess<'a> {
         seed.deserialize(BorrowedBytesDeserializer::new(key)).map(Some)
     }
 
-    fn next_value_seed<S: DeserializeSeed<'a>>(
+    fn next_value_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
     ) -> Result<S::Value, DocumentError> {
@@ -91,22 +91,22 @@ impl<'a> MapAccess<'a> for ObjectAccess<'a> {
 }
 
 /// The value of a field: a text, or null where the struct says `Option`.
-struct FieldValue<'a> {
+struct FieldValue<'de> {
     field: &'static str,
-    value: Value<'a>,
+    value: Value<'de>,
 }
 
-impl<'a> Deserializer<'a> for FieldValue<'a> {
+impl<'de> Deserializer<'de> for FieldValue<'de> {
     type Error = DocumentError;
 
-    fn deserialize_option<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, DocumentError> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DocumentError> {
         match self.value {
             Value::Null => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
     }
 
-    fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, DocumentError> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DocumentError> {
         let field = self.field;
         match self.value {
             Value::String(octets) => {
@@ -124,7 +124,7 @@ impl<'a> Deserializer<'a> for FieldValue<'a> {
 }
 
 /// For a field whose null is not the same as its absence: `#[serde(default, deserialize_with = "present")]`.
-pub fn present<'a, D: Deserializer<'a>, T: serde::Deserialize<'a>>(
+pub fn present<'de, D: Deserializer<'de>, T: serde::Deserialize<'de>>(
     value: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(value).map(Some)

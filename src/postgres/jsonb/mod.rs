@@ -3,7 +3,7 @@
 
 mod deserialize;
 
-pub use deserialize::{DocumentError, present};
+pub use deserialize::present;
 
 use super::ffi;
 use super::transaction::check_for_interrupts;

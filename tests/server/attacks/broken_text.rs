@@ -4,7 +4,7 @@
 use crate::kit::attack::{
     SECRET, Watch, broken_texts, past_the_triggers, psql, server_with_broken_settings,
 };
-use crate::kit::calls::{attempt, functions, seed, outcome};
+use crate::kit::calls::{attempt, functions, outcome, seed};
 use crate::kit::{
     Database, all, assert_refused, await_true, call, contents, one, printed, refusal, register_ann,
     role, stored, unique,

@@ -1,7 +1,7 @@
 //! Promise: whatever the owner does to the tables and the type, calls do their work or are refused, and
 //! the server stays up.
 
-use crate::kit::calls::{attempt, functions, seed, seeded, outcome};
+use crate::kit::calls::{attempt, functions, outcome, seed, seeded};
 use crate::kit::{
     Database, Params, Server, address, all, assert_refused, call, contents, database, event_count,
     one, pid, refusal, register_ann, registered, role, server, stored,

@@ -1,12 +1,12 @@
 //! Promise: an import answers for each customer in it, in order; bad ones do not stop good ones, and
 //! nothing that was there is recorded again.
 
+use crate::feed::notifying::{check_collapse, writer};
 use crate::kit::positions;
 use crate::kit::{
     Customer, Database, address, all, assert_refused, await_blocked, call, contents, database,
     event_count, id, one, pid, refusal, register_ann, stored,
 };
-use crate::feed::notifying::{check_collapse, writer};
 use postgres::{Client, Error, GenericClient};
 use serde_json::{Value, json};
 use std::thread::{self, JoinHandle};

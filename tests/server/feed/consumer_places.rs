@@ -3,8 +3,8 @@
 
 use crate::kit::history::register;
 use crate::kit::{
-    Database, Server, assert_refused, begin_change, caller, database, fetched, on_16, one,
-    received, registered, disable_notify,
+    Database, Server, assert_refused, begin_change, caller, database, disable_notify, fetched,
+    on_16, one, received, registered,
 };
 use postgres::Client;
 

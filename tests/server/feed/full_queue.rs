@@ -1,9 +1,9 @@
 //! Promise: a queue of notifications that a stranger has filled refuses nobody: changes go on without their
 //! notifications, and these go on when there is room.
 
+use crate::feed::notifying::announced;
 use crate::kit::history::{assert_recorded_since, recorded, register};
 use crate::kit::{Database, Server, eventually, major, one, payloads, refusal, registered, role};
-use crate::feed::notifying::announced;
 use postgres::{Client, GenericClient};
 use serde_json::Value;
 

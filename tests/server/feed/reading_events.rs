@@ -3,8 +3,8 @@
 
 use crate::kit::{
     Database, Server, address, assert_feed_keeps_contract, assert_refused, await_blocked,
-    begin_change, call, caller, database, fetched, one, pid, positions, register_ann, registered,
-    disable_notify, terminate, unique,
+    begin_change, call, caller, database, disable_notify, fetched, one, pid, positions,
+    register_ann, registered, terminate, unique,
 };
 use postgres::Client;
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! Promise: what is rolled back to a savepoint is not announced and does not count, and many savepoints
 //! cost what they are.
 
-use crate::kit::{address, database, positions, received};
 use crate::feed::notifying::{announced, check_collapse, writer};
+use crate::kit::{address, database, positions, received};
 use postgres::Client;
 use std::time::{Duration, Instant};
 

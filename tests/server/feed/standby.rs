@@ -1,10 +1,11 @@
 //! Promise: a hot standby answers reads of customers, leaves the feed to the primary, and once promoted
 //! goes on with it without loss.
 
-use crate::kit::{
-    Server, assert_refused, await_true, begin_change, fetched, one, positions, registered, disable_notify,
-};
 use crate::customers::reading::{ann_with_a_past, every_read};
+use crate::kit::{
+    Server, assert_refused, await_true, begin_change, disable_notify, fetched, one, positions,
+    registered,
+};
 use postgres::Client;
 
 /// Waits until the standby shows what the primary has committed.

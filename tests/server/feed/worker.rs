@@ -1,12 +1,12 @@
 //! Promise: with customer_db.notify = worker the notification worker tells of exactly the changes that
 //! committed, in the feed's order; it comes back whatever ends it, and stands in nobody's way.
 
+use crate::feed::notifying::{announced, assert_valid, check_collapse, writer};
 use crate::kit::positions;
 use crate::kit::{
     Database, Server, address, await_blocked, database, eventually, keep, on_16, one, pid,
     received, refusal, register_ann, registered, role, unique,
 };
-use crate::feed::notifying::{announced, assert_valid, check_collapse, writer};
 use postgres::Client;
 use serde_json::Value;
 use std::sync::OnceLock;

@@ -1,6 +1,6 @@
 //! Writers and consumers that act at random.
 
-use super::{Database, address, one, positions, registered, disable_notify, unique};
+use super::{Database, address, disable_notify, one, positions, registered, unique};
 use postgres::error::{DbError, SqlState};
 use postgres::{Client, Error, Transaction};
 use serde_json::Value;

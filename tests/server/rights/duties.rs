@@ -1,7 +1,7 @@
 //! Promise: a duty is exactly what its row of DUTIES lists, nothing is anybody's without one, and
 //! revoking takes exactly what was granted.
 
-use crate::kit::calls::{functions, seeded, outcome};
+use crate::kit::calls::{functions, outcome, seeded};
 use crate::kit::{
     PUBLIC, all, assert_refused, caller, database, grants, one, refusal, role, server,
 };

@@ -1,7 +1,7 @@
 //! Promise: who may call a function has it do what it says and nothing else: no object that he plants
 //! is taken for another, and no text is taken for SQL.
 
-use crate::kit::calls::{functions, seed, seeded, outcome};
+use crate::kit::calls::{functions, outcome, seed, seeded};
 use crate::kit::{
     Database, all, call, caller, contents, database, id, one, refusal, register_ann, role, server,
 };
