@@ -1,8 +1,7 @@
 //! What a person may ask for: to be forgotten, and to be told everything that is held.
 
-use super::read_reason;
+use super::{read_reason, write};
 use crate::customer::data_owner::as_data_owner;
-use crate::customer::enforcement::ensure_rules_fired;
 use crate::customer::operation::{self, Operation};
 use crate::customer::profile::{Profile, profile_columns};
 use crate::customer::schema::{CUSTOMERS, ERASURE_COLUMNS};
@@ -70,21 +69,15 @@ fn erase(customer_id: Uuid, reason: Option<&str>) -> Result<Profile, Refusal> {
         ..Default::default()
     };
     operation::during(erases, || {
-        connected(|caller| {
-            let erased = ensure_rules_fired(|| {
-                let mut erased = None;
-                ERASE.run(&[id, address.as_str().into_datum()], |row| {
-                    erased = Some(Profile::from_row(row, caller));
-                });
-                let wrote = erased.is_some();
-                (erased, wrote)
-            });
+        let erased = write(&ERASE, &[id, address.as_str().into_datum()]);
+        connected(|_| {
             redact_events(customer_id, &address, &mut held);
-            let reason = reason.map(|text| if held.appears_in(text) { ERASED_TEXT } else { text });
+            let reason =
+                reason.map(|text| if held.appears_in(text) { ERASED_TEXT } else { text });
             let entry = [id, session_user().into_datum(), reason.into_datum()];
             KEEP_IN_LEDGER.run(&entry, |_| {});
-            erased.ok_or(Refusal::NotWritten)
-        })
+        });
+        erased.ok_or(Refusal::NotWritten)
     })
 }
 

@@ -11,20 +11,10 @@ pub fn last_event() -> Option<i64> {
 }
 
 /// The highest position that was pruned, as the active snapshot has it; 0 where none was.
-///
-/// `last` is the last position that was drawn, `last_event` that of the last event that there was then. A feed
-/// without events, of customers who are there, was restored without them: it counts as pruned to its end.
-pub fn pruned_to(last: i64, last_event: Option<i64>) -> i64 {
+pub fn pruned_to() -> i64 {
     static PRUNED_TO: Statement =
         Statement::new(c"SELECT max(pruned_to) FROM customers.feed_epochs", &[]);
-    static HAS_CUSTOMERS: Statement =
-        Statement::new(c"SELECT EXISTS (SELECT FROM customers.customers)", &[]);
-    let kept = PRUNED_TO.read_value(&[]).unwrap_or_default();
-    if last_event.is_none() && last > kept && HAS_CUSTOMERS.read_value(&[]) == Some(true) {
-        last
-    } else {
-        kept
-    }
+    PRUNED_TO.read_value(&[]).unwrap_or_default()
 }
 
 /// Keeps how far the feed was pruned, for readers and for dumps.

@@ -125,18 +125,12 @@ fn refuse_to_repeat(sequence: pg_sys::Oid, last: i64) {
         Statement::new(c"SELECT max(position) FROM customers.consumers", &[]);
     let (of, reached) = REACHED.get();
     if of != sequence || last < reached {
-        let (highest, pruned_to) = with_latest_snapshot(|| {
-            let last_event = epochs::last_event();
-            let pruned_to = epochs::pruned_to(last, last_event);
+        let highest = with_latest_snapshot(|| {
             let consumer = FURTHEST_CONSUMER.read_value::<i64>(&[]);
-            (last_event.max(consumer).max(Some(pruned_to)), pruned_to)
+            epochs::last_event().max(consumer).max(Some(epochs::pruned_to()))
         });
         if Some(last) < highest {
             Refusal::PositionsRepeat.raise();
-        }
-        if last > 0 && pruned_to == last {
-            // It may be known only as long as there is no event.
-            epochs::keep_pruned_to(last);
         }
     }
     REACHED.set((sequence, last));
@@ -176,40 +170,31 @@ impl Watermark {
     }
 }
 
-/// The feed as a reader finds it.
-pub struct Feed {
-    watermark: Watermark,
-    last_event: Option<i64>,
-}
+/// How far the feed goes for a reader.
+pub struct Feed(Watermark);
 
 impl Feed {
     pub fn look() -> Self {
         EVENTS.refuse_inheritance();
         // Before the sequence: an event that is there now was drawn from it before.
-        let last_event = with_latest_snapshot(epochs::last_event);
+        let last_event = with_latest_snapshot(epochs::last_event).unwrap_or_default();
         let mut watermark = Watermark::read();
-        let end = last_event.unwrap_or_default();
-        if watermark.last < end {
+        if watermark.last < last_event {
             // The sequence was set back. Nothing is drawn from it then, so the feed ends with its last event.
-            (watermark.last, watermark.complete_to) = (end, end);
+            (watermark.last, watermark.complete_to) = (last_event, last_event);
         }
-        Self { watermark, last_event }
+        Self(watermark)
     }
 
     /// Up to here a snapshot that is newer than this sees every event there will ever be.
     pub fn complete_to(&self) -> i64 {
-        self.watermark.complete_to
-    }
-
-    /// The highest position that was pruned, as the active snapshot has it.
-    pub fn pruned_to(&self) -> i64 {
-        epochs::pruned_to(self.watermark.last, self.last_event)
+        self.0.complete_to
     }
 
     /// Whether the feed can go on from a place, as the active snapshot has it.
     pub fn check_place(&self, place: i64) -> Result<(), Refusal> {
-        let pruned_to = self.pruned_to();
-        let end = self.watermark.last.max(pruned_to);
+        let pruned_to = epochs::pruned_to();
+        let end = self.0.last.max(pruned_to);
         if place < 0 {
             Err(Refusal::NegativePosition)
         } else if place < pruned_to {

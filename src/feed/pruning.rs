@@ -58,7 +58,7 @@ fn prune(older_than: Interval, max_events: i64) -> i64 {
         &[INT8OID, INT8OID],
     );
     let feed = Feed::look();
-    let begin = with_latest_snapshot(|| feed.pruned_to());
+    let begin = with_latest_snapshot(epochs::pruned_to);
     let (mut pruned_to, mut deleted) = (begin, 0);
     while deleted < max_events {
         let chunk = CHUNK.min(max_events - deleted);

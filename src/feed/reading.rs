@@ -1,5 +1,6 @@
 //! Reading the feed: by position.
 
+use super::epochs;
 use super::positions::{self, Feed};
 use crate::customer::data_owner::as_data_owner;
 use crate::postgres::error::OrRaise;
@@ -86,7 +87,7 @@ pub fn end_of_feed() -> i64 {
     let feed = Feed::look();
     let end = with_latest_snapshot(|| {
         let last = LAST.read_value::<i64>(&[feed.complete_to().into_datum()]);
-        last.unwrap_or_default().max(feed.pruned_to())
+        last.unwrap_or_default().max(epochs::pruned_to())
     });
     flush_what_is_visible();
     end

@@ -2,7 +2,7 @@
 //! clearly or hold what ours would hold; a default that the owner changed is honoured by every call alike.
 
 use crate::kit::history::{assert_recorded_since, recorded, register};
-use crate::kit::{
+use crate::kit::{skipped, 
     Database, address, all, assert_feed_keeps_contract, call, database, major, one, refusal,
     register_ann, server, stored,
 };
@@ -188,7 +188,7 @@ fn kinds() -> &'static [&'static str] {
     if major() >= 18 {
         return &["STORED", "VIRTUAL"];
     }
-    eprintln!("SKIPPED: virtual generated columns: PostgreSQL {} has none", major());
+    skipped(&format!("virtual generated columns: PostgreSQL {} has none", major()));
     &["STORED"]
 }
 

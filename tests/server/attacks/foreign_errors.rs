@@ -2,7 +2,7 @@
 //! address, no name and no reason, neither to the client nor to the server log.
 
 use crate::kit::attack::{Call, SECRET, Session};
-use crate::kit::{Database, Server, await_blocked, call, contents, major, one, register_ann};
+use crate::kit::{skipped, Database, Server, await_blocked, call, contents, major, one, register_ann};
 use postgres::Client;
 use postgres::error::DbError;
 use std::thread;
@@ -220,7 +220,7 @@ fn a_call_whose_time_is_up_tells_nothing() {
 #[test]
 fn a_call_whose_transaction_has_taken_too_long_tells_nothing() {
     if major() < 17 {
-        eprintln!("SKIPPED: transaction_timeout is of PostgreSQL 17");
+        skipped("transaction_timeout is of PostgreSQL 17");
         return;
     }
     assert_tells_nothing(End::TransactionTimeout);

@@ -1,7 +1,7 @@
 //! Promise: canonical_email() and canonical_name() give the form that the tables hold, to whoever reads or
 //! writes, and can stand in any expression.
 
-use crate::kit::{
+use crate::kit::{skipped, 
     all, assert_refused, call, caller, database, one, project, refusal, role, server,
 };
 use postgres::Client;
@@ -158,7 +158,7 @@ fn rows_that_break_the_rules_can_be_mended_in_sql() {
 fn hold(file: &str, function: &str) {
     let path = project().join("../shared/cases").join(file);
     let Ok(text) = std::fs::read_to_string(&path) else {
-        eprintln!("SKIPPED: {} is not there", path.display());
+        skipped(&format!("{} is not there", path.display()));
         return;
     };
     let cases: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -1,6 +1,6 @@
 //! Promise: the same input gives the same address in every database, whatever its locale or provider.
 
-use crate::kit::{Database, Server, all, home, major, project};
+use crate::kit::{skipped, Database, Server, all, home, major, project};
 use std::fs;
 use std::path::Path;
 
@@ -105,7 +105,7 @@ fn assert_equal(server: &Server, locales: &[(&str, &str)]) {
 fn addresses_are_the_same_in_every_locale_of_the_c_library() {
     let locales = project().join(".local/locales");
     if !locales.exists() {
-        eprintln!("SKIPPED: no .local/locales, see bin/fetch-locales");
+        skipped("no .local/locales, see bin/fetch-locales");
         return;
     }
     let server = Server::start_of(
@@ -120,9 +120,7 @@ fn addresses_are_the_same_in_every_locale_of_the_c_library() {
 fn addresses_are_the_same_with_the_locales_of_icu() {
     let debian = home("15-icu");
     if major() != 15 || !debian.exists() {
-        eprintln!(
-            "SKIPPED: needs PostgreSQL 15 and .local/postgresql/15-icu, see bin/fetch-locales"
-        );
+        skipped("needs PostgreSQL 15 and .local/postgresql/15-icu, see bin/fetch-locales");
         return;
     }
     install(&home("15"), &debian.join("root/usr"));

@@ -1,6 +1,6 @@
 //! Promise: the consumers in eg/ end with a complete copy of the customers, whatever cuts them off.
 
-use crate::kit::{Database, caller, database, eventually, on_16, one, project, register_ann};
+use crate::kit::{skipped, Database, caller, database, eventually, on_16, one, project, register_ann};
 use postgres::Client;
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -172,7 +172,7 @@ fn the_consumer_in_rust_keeps_a_complete_copy() {
 fn fetched(client: &str) -> Option<PathBuf> {
     let folder = project().join(".local/clients").join(client);
     if !folder.exists() {
-        eprintln!("SKIPPED: no .local/clients/{client}, see bin/fetch-clients");
+        skipped(&format!("no .local/clients/{client}, see bin/fetch-clients"));
         return None;
     }
     Some(folder)

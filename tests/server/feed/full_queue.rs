@@ -3,7 +3,7 @@
 
 use crate::feed::notifying::announced;
 use crate::kit::history::{assert_recorded_since, recorded, register};
-use crate::kit::{Database, Server, eventually, major, one, payloads, refusal, registered, role};
+use crate::kit::{skipped, Database, Server, eventually, major, one, payloads, refusal, registered, role};
 use postgres::{Client, GenericClient};
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ const SMALL: &str = "max_notify_queue_pages = 64";
 /// Whether this PostgreSQL lets a test have a small queue.
 fn can_be_small() -> bool {
     if major() < 17 {
-        eprintln!("SKIPPED: a full NOTIFY queue: PostgreSQL {} always has 8 GB", major());
+        skipped(&format!("a full NOTIFY queue: PostgreSQL {} always has 8 GB", major()));
     }
     major() >= 17
 }

@@ -187,16 +187,3 @@ fn a_dump_carries_what_was_pruned() {
     assert_eq!(prune(&mut client, "'0 days'"), 2);
     assert_gone(&mut restored(&database, &[]), 0..4);
 }
-
-#[test]
-fn a_feed_that_was_restored_without_its_events_is_not_read_as_an_empty_one() {
-    let database = database();
-    record(&mut database.connect(), &["1 day"; 3]);
-    let mut client = restored(&database, &["--exclude-table-data=customers.events"]);
-    for again in [false, true] {
-        assert_gone(&mut client, 0..3);
-        if !again {
-            registered(&mut client);
-        }
-    }
-}
