@@ -161,7 +161,12 @@ pub struct Watermark {
 }
 
 impl Watermark {
+    /// Refuses on a standby, where the locks of the primary's writers cannot be seen.
     pub fn read() -> Self {
+        // SAFETY: needs nothing.
+        if unsafe { pg_sys::RecoveryInProgress() } {
+            Refusal::Standby.raise();
+        }
         let sequence = open_sequence();
         // The order is the proof: first the sequence, then the locks, and the snapshot after both.
         let last = last_position(&sequence);
