@@ -63,6 +63,7 @@ impl From<&CustomerRow<'_>> for Profile {
 // SAFETY: the datum is a composite of the declared return type.
 unsafe impl BoxRet for Profile {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
+        // SAFETY: as above.
         unsafe { fcinfo.return_raw_datum(self.0) }
     }
 }

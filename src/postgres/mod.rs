@@ -1,6 +1,7 @@
 //! A toolbox for extensions: what PostgreSQL offers, with its conditions in the types. It knows no customer.
 
 pub mod allocation;
+pub mod argument;
 pub mod catalog_cache;
 pub mod error;
 pub mod ffi;

@@ -4,11 +4,10 @@
 //! sessions of other databases show in pg_stat_activity, or role names that were made in another encoding.
 //! So this is the one way from a datum to a `&str`.
 
+use super::argument::datum_argument;
 use crate::refusal::Refusal;
 use crate::rules::InputLimit;
-use pgrx::callconv::{Arg, ArgAbi};
-use pgrx::nullable::Nullable;
-use pgrx::{FromDatum, impl_sql_translatable, pg_sys, varlena};
+use pgrx::{pg_sys, varlena};
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
@@ -79,26 +78,4 @@ pub fn utf8<'a>(octets: &'a [u8], argument: &'static str) -> Result<&'a str, Ref
     std::str::from_utf8(octets).map_err(|_| Refusal::NotUtf8 { argument })
 }
 
-impl_sql_translatable!(Text<'_>, "text");
-
-impl FromDatum for Text<'_> {
-    unsafe fn from_polymorphic_datum(
-        datum: pg_sys::Datum,
-        is_null: bool,
-        _type: pg_sys::Oid,
-    ) -> Option<Self> {
-        // SAFETY: promised by the caller.
-        (!is_null).then(|| unsafe { Self::new(datum) })
-    }
-}
-
-// SAFETY: the argument is declared as text, and lives as long as the call.
-unsafe impl<'fcx> ArgAbi<'fcx> for Text<'fcx> {
-    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        unsafe { arg.unbox_arg_using_from_datum() }.expect("the argument is not NULL")
-    }
-
-    unsafe fn unbox_nullable_arg(arg: Arg<'_, 'fcx>) -> Nullable<Self> {
-        unsafe { arg.unbox_arg_using_from_datum().into() }
-    }
-}
+datum_argument!(Text, "text");

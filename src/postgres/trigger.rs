@@ -303,6 +303,7 @@ impl TriggerResult {
 // SAFETY: trigger functions return a HeapTuple and never set isnull.
 unsafe impl BoxRet for TriggerResult {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
+        // SAFETY: as above.
         unsafe { fcinfo.return_raw_datum(self.0.into()) }
     }
 }

@@ -5,15 +5,15 @@ mod deserialize;
 
 pub use deserialize::present;
 
+use super::argument::datum_argument;
 use super::ffi;
 use super::transaction::check_for_interrupts;
 use pg_sys::JsonbIteratorToken::{
     WJB_BEGIN_ARRAY, WJB_BEGIN_OBJECT, WJB_ELEM, WJB_END_OBJECT, WJB_KEY, WJB_VALUE,
 };
-use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
+use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
-use pgrx::nullable::Nullable;
-use pgrx::{FromDatum, impl_sql_translatable, pg_sys};
+use pgrx::pg_sys;
 use std::marker::PhantomData;
 use std::ptr;
 
@@ -21,33 +21,12 @@ use std::ptr;
 #[derive(Clone, Copy)]
 pub struct Jsonb<'a>(pg_sys::Datum, PhantomData<&'a [u8]>);
 
-impl_sql_translatable!(Jsonb<'_>, "jsonb");
-
-impl FromDatum for Jsonb<'_> {
-    unsafe fn from_polymorphic_datum(
-        datum: pg_sys::Datum,
-        is_null: bool,
-        _type: pg_sys::Oid,
-    ) -> Option<Self> {
-        // SAFETY: promised by the caller.
-        (!is_null).then(|| unsafe { Self::new(datum) })
-    }
-}
-
-// SAFETY: the argument is declared as jsonb, and lives as long as the call.
-unsafe impl<'fcx> ArgAbi<'fcx> for Jsonb<'fcx> {
-    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        unsafe { arg.unbox_arg_using_from_datum() }.expect("the argument is not NULL")
-    }
-
-    unsafe fn unbox_nullable_arg(arg: Arg<'_, 'fcx>) -> Nullable<Self> {
-        unsafe { arg.unbox_arg_using_from_datum().into() }
-    }
-}
+datum_argument!(Jsonb, "jsonb");
 
 // SAFETY: the result is declared as jsonb.
 unsafe impl BoxRet for Jsonb<'_> {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
+        // SAFETY: as above.
         unsafe { fcinfo.return_raw_datum(self.0) }
     }
 }

@@ -5,25 +5,11 @@ use crate::kit::history::{positions_after, register};
 use crate::kit::{
     Database, assert_refused, database, fetched, one, positions, registered, server, succeed,
 };
+use super::pruning::record;
 use postgres::Client;
 
 fn prune(client: &mut Client, arguments: &str) -> i64 {
     one(client, &format!("SELECT customers.prune_events({arguments})"), &[])
-}
-
-/// Registers a customer for each age, and makes the event as old.
-fn record(client: &mut Client, ages: &[&str]) {
-    for age in ages {
-        registered(client);
-        client
-            .batch_execute(&format!(
-                "SET session_replication_role = replica;
-                 UPDATE customers.events SET occurred_at = now() - interval '{age}'
-                  WHERE position = (SELECT max(position) FROM customers.events);
-                 RESET session_replication_role"
-            ))
-            .unwrap();
-    }
 }
 
 /// Holds readers and consumers at these places to be told that they have to copy everything again.

@@ -11,7 +11,7 @@ fn prune(client: &mut Client, older_than: &str) -> i64 {
 }
 
 /// Registers a customer for each age, and makes the event as old.
-fn record(client: &mut Client, ages: &[&str]) {
+pub fn record(client: &mut Client, ages: &[&str]) {
     for age in ages {
         registered(client);
         client
