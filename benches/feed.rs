@@ -131,8 +131,8 @@ fn getting(server: &Server, client: &mut Client) {
     let ratios = (0..ROUNDS)
         .map(|_| {
             let [select, get] = [SELECT, GET].map(|script| {
-                let script = script.replace("ID", "lpad(to_hex(1 + :r % 100000), 32, '0')::uuid");
-                transactions_a_second(server, 16, &script)
+                let script = script.replace("ID", "lpad(to_hex(:n::bigint), 32, '0')::uuid");
+                transactions_a_second(server, 16, &format!("\\set n 1 + :r % 100000\n{script}"))
             });
             get / select
         })

@@ -302,7 +302,7 @@ impl Refusal {
             ("23505", "customers", "events_pkey") => Some(Self::PositionsRepeat),
             // sequence_generator_limit_exceeded: the one error of nextval() that names its sequence in the
             // message alone.
-            ("2200H", ..) if error.message.contains("\"events_position_seq\"") => {
+            ("2200H", ..) if error.message.contains("events_position_seq") => {
                 Some(Self::PositionsExhausted)
             }
             _ => None,

@@ -24,20 +24,6 @@ BEGIN
         EXECUTE format('ALTER TABLE customers.customers ALTER %I SET NOT NULL', lacking.name);
     END LOOP;
 
-    -- Addresses compare by their bytes, in every database.
-    IF (SELECT attcollation <> 'pg_catalog."C"'::regcollation
-          FROM pg_attribute WHERE attrelid = customers AND attname = 'email') THEN
-        BEGIN
-            ALTER TABLE customers.customers ALTER email TYPE text COLLATE "C";
-        EXCEPTION WHEN feature_not_supported THEN
-            RAISE EXCEPTION USING
-                ERRCODE = 'object_not_in_prerequisite_state',
-                MESSAGE = 'the column email of customers.customers is used, and cannot get the collation "C"',
-                DETAIL  = SQLERRM,
-                HINT    = 'Drop the view, policy, trigger or generated column that uses it, attach, and create it again.';
-        END;
-    END IF;
-
     IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = customers AND contype = 'p') THEN
         ALTER TABLE customers.customers ADD PRIMARY KEY (customer_id);
     END IF;

@@ -7,10 +7,6 @@ DECLARE
     created    record;
     granted    record;
 BEGIN
-    IF NOT has_schema_privilege(data_owner, 'customers', 'USAGE') THEN
-        EXECUTE format('GRANT USAGE ON SCHEMA customers TO %s', data_owner);
-    END IF;
-
     FOR created IN
         SELECT CASE relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind, oid::regclass AS name, relowner AS owner
           FROM pg_class

@@ -30,5 +30,6 @@ BEGIN
 END
 $bootstrap$;
 
--- What follows names its objects without a schema.
-SET LOCAL search_path = customers, pg_temp;
+-- What follows looks into the schema and must not call anything in it: an operator there that takes just the types of
+-- an expression would be preferred to one of pg_catalog that needs a conversion.
+SET LOCAL search_path = pg_catalog, pg_temp;

@@ -1,3 +1,5 @@
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 -- PostgreSQL gives PUBLIC every new function and type, and the installer's ALTER DEFAULT PRIVILEGES may give them to
 -- others; here nothing is granted by default.
 DO $revoke$

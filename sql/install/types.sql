@@ -1,3 +1,6 @@
+-- From here to finalize.sql objects are named without a schema, as pgrx generates them; nothing is called.
+SET LOCAL search_path = customers, pg_temp;
+
 CREATE TYPE profile AS (
     customer_id   uuid,
     email         text,

@@ -11,7 +11,8 @@ use pgrx::prelude::*;
 /// Privileges are spelled as GRANT and REVOKE take them, and as regprocedure and regclass spell.
 struct Duty {
     name: &'static str,
-    /// The first is no other duty's: who has it has the duty.
+    /// They are no other duty's: who has one of them has the duty, or what is left of it after DROP EXTENSION …
+    /// CASCADE or a dump of the schema alone.
     privileges: &'static [&'static str],
     /// Those that it shares with another duty.
     shared: &'static [&'static str],
@@ -185,6 +186,6 @@ impl Role {
     }
 
     fn has(&self, duty: &Duty) -> bool {
-        self.privileges.iter().any(|privilege| privilege == duty.privileges[0])
+        self.privileges.iter().any(|held| duty.privileges.contains(&held.as_str()))
     }
 }

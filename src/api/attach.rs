@@ -1,7 +1,7 @@
 //! What an installation consists of beside its functions: made, or made whole, by `attach()`.
 
 use crate::customer::data_owner::refuse_distributed;
-use crate::customer::schema::TABLES;
+use crate::customer::schema::{CUSTOMERS, TABLES};
 use crate::postgres::error::{OrRaise, entry_point};
 use crate::postgres::statement::{Statement, connected, run_script as run, sql};
 use crate::postgres::text::Text;
@@ -35,7 +35,12 @@ fn attach() {
             run(
                 "ALTER TABLE customers.customers ADD COLUMN IF NOT EXISTS version bigint NOT NULL DEFAULT 1",
             );
-            ensure_rows_keep_rules().or_raise();
+            run(include_str!("../../sql/attach/data_owner.sql"));
+            // What evaluates an expression of the owner's over rows is done with the owner's rights.
+            CUSTOMERS.as_restricted_owner(|| {
+                ensure_rows_keep_rules().or_raise();
+                run(include_str!("../../sql/attach/collation.sql"));
+            });
             run(include_str!("../../sql/attach/adopt.sql"));
         }
         run(include_str!("../../sql/attach/tables.sql"));

@@ -1,6 +1,7 @@
 //! Registering a customer without the executor, by the same rules, into a table that has the shape which it was
 //! created with. The fallback, for any other table, is an INSERT statement.
 
+use crate::customer::enforcement;
 use crate::customer::guard;
 use crate::customer::profile::Profile;
 use crate::customer::row::CustomerRow;
@@ -39,6 +40,12 @@ pub fn register(
     let mut row = CustomerRow::registering(customer_id, email, name, status);
     if let Err(why) = guard::admit(&mut row) {
         return Some(Err(why));
+    }
+    // SAFETY: as SPI does before a statement: within one that writes customers, the row is another command's.
+    unsafe {
+        if enforcement::is_unrecorded(pg_sys::GetCurrentCommandId(false)) {
+            pg_sys::CommandCounterIncrement();
+        }
     }
     let mut insert = HeapInsert::begin(customers);
     insert.insert(&numbers, || row.values());

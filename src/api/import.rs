@@ -5,7 +5,7 @@ use crate::customer::enforcement::ensure_rules_fired;
 use crate::customer::guard::registration_moment;
 use crate::customer::schema::{CUSTOMERS, has_our_defaults};
 use crate::postgres::catalog_cache::CatalogCache;
-use crate::postgres::error::OrRaise;
+use crate::postgres::error::{OrRaise, protect_all};
 use crate::postgres::ffi::GetCurrentTransactionStartTimestamp;
 use crate::postgres::jsonb::Jsonb;
 use crate::postgres::random_uuid::random_key;
@@ -32,6 +32,7 @@ fn import_customers<'call>(
     result: ResultSet<'call>,
 ) -> ResultSet<'call> {
     as_data_owner(|| {
+        protect_all(true);
         let customers = customers.ok_or(Refusal::Missing { argument: "customers" }).or_raise();
         let outcomes = import(customers).or_raise();
         let rows = (1..).zip(outcomes).map(|(ordinal, outcome)| outcome.row(ordinal));

@@ -72,8 +72,7 @@ fn erase(customer_id: Uuid, reason: Option<&str>) -> Result<Profile, Refusal> {
         let erased = write(&ERASE, &[id, address.as_str().into_datum()]);
         connected(|_| {
             redact_events(customer_id, &address, &mut held);
-            let reason =
-                reason.map(|text| if held.appears_in(text) { ERASED_TEXT } else { text });
+            let reason = reason.map(|text| if held.appears_in(text) { ERASED_TEXT } else { text });
             let entry = [id, session_user().into_datum(), reason.into_datum()];
             KEEP_IN_LEDGER.run(&entry, |_| {});
         });

@@ -2,7 +2,8 @@
 
 use super::schema::{CUSTOMERS, TABLES};
 use crate::postgres::catalog_cache::CatalogCache;
-use crate::postgres::error::{Protected, entry_point, protect};
+use crate::postgres::error::{Protected, entry_point, protect, protect_all};
+use crate::postgres::relation::NamedRelation;
 use crate::postgres::statement::{Statement, connected};
 use crate::postgres::text::Text;
 use crate::refusal::Refusal;
@@ -17,6 +18,7 @@ pub fn as_data_owner<T>(body: impl FnOnce() -> T) -> T {
 /// The body of a function that works with its caller's rights.
 pub fn as_caller<T>(body: impl FnOnce() -> T) -> T {
     entry_point(|| {
+        protect_all(false);
         protect(Protected::Call, [None; 4]);
         protect(Protected::Row, [None; 4]);
         CUSTOMERS.refuse_inheritance();
@@ -25,10 +27,11 @@ pub fn as_caller<T>(body: impl FnOnce() -> T) -> T {
     })
 }
 
+/// Where Citus lists the tables that it manages.
+static PG_DIST_PARTITION: NamedRelation = NamedRelation::new(c"pg_catalog", c"pg_dist_partition");
+
 /// Refuses to work where Citus manages one of the tables: a statement on a shard would pass the triggers.
 pub fn refuse_distributed() {
-    static HAS_CITUS: Statement =
-        Statement::new(c"SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL", &[]);
     static DISTRIBUTED: Statement = Statement::new(
         c"SELECT relname::text
             FROM pg_catalog.pg_dist_partition
@@ -40,9 +43,7 @@ pub fn refuse_distributed() {
         static KNOWN: CatalogCache<(), Option<&'static str>> = const { CatalogCache::new() };
     }
     let look_up = || {
-        if HAS_CITUS.read_value(&[]) != Some(true) {
-            return None;
-        }
+        PG_DIST_PARTITION.find()?;
         let mut distributed = None;
         connected(|_| {
             DISTRIBUTED.read(&[], |row| {
@@ -53,7 +54,7 @@ pub fn refuse_distributed() {
         });
         distributed
     };
-    if let Some(table) = KNOWN.with(|known| known.get((), look_up)) {
+    if let Some(table) = KNOWN.with(|known| known.get_of_any((), look_up)) {
         Refusal::Distributed { table }.raise();
     }
 }

@@ -20,51 +20,63 @@ struct Seen {
 
 thread_local! {
     static SEEN: Cell<Seen> = const { Cell::new(Seen { rows_guarded: 0, statements_recorded: 0 }) };
-    /// The commands of this transaction whose rows have been guarded and are not recorded yet, in ascending
-    /// order: a statement that runs within another has a higher command id.
-    static UNRECORDED: RefCell<Vec<CommandId>> = const { RefCell::new(Vec::new()) };
+    /// The commands of this transaction, and whether they insert or update, whose rows have been guarded and are
+    /// not recorded yet. In ascending order: a statement that runs within another has a higher command id.
+    static UNRECORDED: RefCell<Vec<(CommandId, Kind)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Insertions and updates of one command are recorded by two triggers, one after the other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Insert,
+    Update,
 }
 
 /// To be called for each row that the guard lets pass, with the command that writes it.
-pub fn guarded(trigger: &Trigger, command: CommandId) {
+pub fn guarded(trigger: &Trigger, command: CommandId, kind: Kind) {
     unsafe extern "C-unwind" fn end(command: *mut c_void) {
-        recorded_command(command as usize as CommandId);
+        with_unrecorded(|commands| {
+            commands.retain(|(earlier, _)| *earlier != command as usize as CommandId);
+        });
     }
     let seen = SEEN.get();
     SEEN.set(Seen { rows_guarded: seen.rows_guarded + 1, ..seen });
-    let is_new = UNRECORDED.with_borrow_mut(|commands| {
-        let is_new = commands.last() != Some(&command);
-        if is_new {
-            commands.retain(|earlier| *earlier < command);
-            commands.push(command);
+    let is_known = with_unrecorded(|commands| {
+        commands.retain(|(earlier, _)| *earlier <= command);
+        let is_known = commands.contains(&(command, kind));
+        if !is_known {
+            commands.push((command, kind));
         }
-        is_new
+        is_known
     });
-    if is_new {
+    if is_known == Some(false) {
         // Where nothing records, nothing is out of order either, once the statement has ended.
         trigger.at_end_of_statement(end, command as usize);
     }
 }
 
-/// To be called when the events of a command's rows have been written.
-pub fn recorded(command: CommandId) {
-    let seen = SEEN.get();
-    SEEN.set(Seen { statements_recorded: seen.statements_recorded + 1, ..seen });
-    recorded_command(command);
+/// Not where they are borrowed: a session that ends for want of memory comes here from within.
+fn with_unrecorded<T>(work: impl FnOnce(&mut Vec<(CommandId, Kind)>) -> T) -> Option<T> {
+    UNRECORDED
+        .with(|commands| commands.try_borrow_mut().ok().map(|mut commands| work(&mut commands)))
 }
 
-fn recorded_command(command: CommandId) {
-    UNRECORDED.with_borrow_mut(|commands| commands.retain(|earlier| *earlier != command));
+/// To be called when the events of a command's rows have been written.
+pub fn recorded(command: CommandId, kind: Kind) {
+    let seen = SEEN.get();
+    SEEN.set(Seen { statements_recorded: seen.statements_recorded + 1, ..seen });
+    with_unrecorded(|commands| commands.retain(|unrecorded| *unrecorded != (command, kind)));
 }
 
 /// Whether a row that this command has written is not recorded yet.
 pub fn is_unrecorded(command: CommandId) -> bool {
-    UNRECORDED.with_borrow(|commands| commands.binary_search(&command).is_ok())
+    with_unrecorded(|commands| commands.iter().any(|(unrecorded, _)| *unrecorded == command))
+        == Some(true)
 }
 
 /// To be called when a transaction has ended: the next one counts its commands anew.
 pub fn end_transaction() {
-    UNRECORDED.with_borrow_mut(Vec::clear);
+    with_unrecorded(Vec::clear);
 }
 
 /// Runs a statement that writes customers and says whether it wrote any.

@@ -1,7 +1,7 @@
 //! The BEFORE triggers: one holds every row to the rules, whoever writes it; one keeps rows from being
 //! removed.
 
-use super::enforcement;
+use super::enforcement::{self, Kind};
 use super::operation;
 use super::row::{CustomerRow, Field};
 use super::schema::{CUSTOMER_COLUMNS, has_our_defaults};
@@ -25,7 +25,11 @@ fn guard(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
         let command = command_id();
         let numbers = trigger.column_numbers(&CUSTOMER_COLUMNS);
         let mut row = CustomerRow::new(trigger.new_values(&numbers));
-        if trigger.operation() == Operation::Update {
+        let kind = match trigger.operation() {
+            Operation::Update => Kind::Update,
+            _ => Kind::Insert,
+        };
+        if kind == Kind::Update {
             let old = CustomerRow::new(trigger.old_values(&numbers));
             if trigger
                 .written_by()
@@ -38,7 +42,7 @@ fn guard(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
             set_defaults(&trigger, &numbers, &mut row);
             admit(&mut row).or_raise();
         }
-        enforcement::guarded(&trigger, command);
+        enforcement::guarded(&trigger, command, kind);
         let (places, values): (Vec<usize>, Vec<_>) = row.written().unzip();
         if places.is_empty() {
             trigger.unchanged()

@@ -55,7 +55,8 @@ impl From<&CustomerRow<'_>> for Profile {
         unsafe {
             let tuple =
                 pg_sys::heap_form_tuple(type_desc(), values.as_mut_ptr(), nulls.as_mut_ptr());
-            Self((*tuple).t_data.into())
+            // Fetches what is stored out of line, in another table than the result may be kept in.
+            Self(pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data))
         }
     }
 }
@@ -97,5 +98,5 @@ fn type_desc() -> pg_sys::TupleDesc {
         desc.filter(|desc| !desc.is_null())
             .filter(|desc| describes_customers(&PgTupleDesc::from_pg_unchecked(*desc)))
     };
-    KNOWN.with(|known| known.get((), look_up)).ok_or(Refusal::OtherType).or_raise()
+    KNOWN.with(|known| known.get_of_any((), look_up)).ok_or(Refusal::OtherType).or_raise()
 }

@@ -4,7 +4,8 @@
 
 use crate::postgres::catalog_cache::CatalogCache;
 use crate::postgres::relation::{Column, NamedRelation};
-use crate::postgres::statement::Statement;
+use crate::postgres::statement::{Statement, connected};
+use crate::postgres::text::Text;
 use crate::postgres::transaction::with_latest_snapshot;
 use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::{
@@ -75,20 +76,40 @@ pub const TABLES: [(&str, &[Column]); 5] = [
 
 /// Whether the defaults of a table of customers are those that it was created with.
 pub fn has_our_defaults(table: Oid) -> bool {
-    static OTHERS: Statement = Statement::new(
-        c"SELECT count(*)
-            FROM (VALUES ('customer_id', 'gen_random_uuid()'), ('status', '''ACTIVE''::text'),
-                         ('registered_at', 'now()')) AS ours (name, value)
-            JOIN pg_attribute ON attrelid = $1 AND attname = ours.name
-            LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-           WHERE pg_get_expr(adbin, adrelid) IS DISTINCT FROM ours.value",
+    const OURS: [(&[u8], &[u8]); 3] = [
+        (b"customer_id", b"gen_random_uuid()"),
+        (b"status", b"'ACTIVE'::text"),
+        (b"registered_at", b"now()"),
+    ];
+    // The guard runs with the search_path of the statement that fires it, so every name is qualified; what is
+    // equal is said here.
+    static DEFAULTS: Statement = Statement::new(
+        c"SELECT attname::pg_catalog.text, pg_catalog.pg_get_expr(adbin, adrelid)
+            FROM pg_catalog.pg_attribute
+            JOIN pg_catalog.pg_attrdef
+              ON adrelid OPERATOR(pg_catalog.=) attrelid AND adnum OPERATOR(pg_catalog.=) attnum
+           WHERE attrelid OPERATOR(pg_catalog.=) $1",
         &[OIDOID],
     );
     thread_local! {
         static KNOWN: CatalogCache<Oid, bool> = const { CatalogCache::new() };
     }
-    let look_up =
-        || with_latest_snapshot(|| OTHERS.read_value::<i64>(&[table.into_datum()]) == Some(0));
+    let look_up = || {
+        let mut ours = 0;
+        with_latest_snapshot(|| {
+            connected(|_| {
+                DEFAULTS.read(&[table.into_datum()], |row| {
+                    let [name, value] =
+                        [1, 2].map(|column| row.get::<Text>(column).map(Text::bytes));
+                    ours += OURS
+                        .iter()
+                        .filter(|(column, default)| name == Some(column) && value == Some(default))
+                        .count();
+                });
+            });
+        });
+        ours == OURS.len()
+    };
     KNOWN.with(|known| known.get(table, look_up))
 }
 

@@ -15,8 +15,6 @@ use std::time::{Duration, Instant};
 struct Tally {
     /// By savepoint, the innermost last: one that is rolled back takes its notifications along.
     parts: Vec<Part>,
-    /// Whether the queue had room when the transaction first asked.
-    queue_has_room: Option<bool>,
 }
 
 struct Part {
@@ -29,7 +27,7 @@ struct Part {
 
 thread_local! {
     static TALLY: RefCell<Tally> =
-        const { RefCell::new(Tally { parts: Vec::new(), queue_has_room: None }) };
+        const { RefCell::new(Tally { parts: Vec::new() }) };
 }
 
 impl Tally {
@@ -53,9 +51,11 @@ impl Tally {
 
 /// To be called when a transaction has ended.
 pub fn end_transaction() {
-    TALLY.with_borrow_mut(|tally| {
-        tally.parts.clear();
-        tally.queue_has_room = None;
+    // Borrowed only where the session ends for want of memory.
+    TALLY.with(|tally| {
+        if let Ok(mut tally) = tally.try_borrow_mut() {
+            tally.parts.clear();
+        }
     });
 }
 
@@ -64,7 +64,8 @@ pub fn end_savepoint(
     savepoint: pg_sys::SubTransactionId,
     parent: Option<pg_sys::SubTransactionId>,
 ) {
-    TALLY.with_borrow_mut(|tally| {
+    TALLY.with(|tally| {
+        let Ok(mut tally) = tally.try_borrow_mut() else { return };
         let Some(part) = tally.parts.pop_if(|part| part.savepoint == savepoint) else { return };
         let Some(parent) = parent else { return };
         match tally.parts.last_mut().filter(|outer| outer.savepoint == parent) {
@@ -100,10 +101,11 @@ pub fn begin_statement(sequence: pg_sys::Oid) -> Sender {
         Notify::Off => Sender::Nobody,
         Notify::Worker if slot::has_worker(sequence) => Sender::Worker,
         Notify::Worker | Notify::Transaction => {
-            let known = TALLY.with_borrow(|tally| tally.queue_has_room);
-            let has_room = known.unwrap_or_else(queue_has_room);
-            TALLY.with_borrow_mut(|tally| tally.queue_has_room = Some(has_room));
-            if has_room { Sender::Transaction } else { Sender::Nobody }
+            if queue_has_room() {
+                Sender::Transaction
+            } else {
+                Sender::Nobody
+            }
         }
     }
 }
@@ -133,8 +135,8 @@ pub fn queue_has_room() -> bool {
     false
 }
 
-/// How many notifications one transaction may put into the queue: an eighth of it. Ours take less than 300 of a
-/// page's 8192 octets each.
+/// How many notifications one transaction may put into the queue: a thirty-second of it, so that half of it has
+/// room for those that begin at the same time. Ours take less than 300 of a page's 8192 octets each.
 pub fn max_notifications() -> i64 {
     const PER_PAGE: i64 = 25;
     // SAFETY: a setting of the server's start.
@@ -143,7 +145,7 @@ pub fn max_notifications() -> i64 {
     // QUEUE_MAX_PAGE of async.c.
     #[cfg(any(feature = "pg15", feature = "pg16"))]
     let pages = 32 * 0x10000 - 1;
-    pages / 8 * PER_PAGE
+    pages / 32 * PER_PAGE
 }
 
 /// How the next event of the transaction is to be told; None where it is not.

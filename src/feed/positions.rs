@@ -28,9 +28,9 @@ const HIGH_KEY_BITS: u32 = POSITION_BITS - 32;
 thread_local! {
     /// The lock that the transaction at hand holds.
     static HELD: Cell<Option<pg_sys::LOCKTAG>> = const { Cell::new(None) };
-    /// The sequence that this session has drawn from, and a position that it had reached: while it has not
-    /// gone back behind that, it is not behind the feed.
-    static REACHED: Cell<(pg_sys::Oid, i64)> = const { Cell::new((pg_sys::InvalidOid, -1)) };
+    /// The sequence that this session has drawn from, the position that it had reached, and when it was last
+    /// compared with the feed, in microseconds since 2000.
+    static REACHED: Cell<(pg_sys::Oid, i64, i64)> = const { Cell::new((pg_sys::InvalidOid, -1, 0)) };
 }
 
 /// Draws positions for the events of one statement.
@@ -61,7 +61,8 @@ impl Positions {
         if position >> POSITION_BITS != 0 {
             Refusal::PositionsExhausted.raise();
         }
-        REACHED.set((self.sequence.oid(), position));
+        let (_, _, compared_at) = REACHED.get();
+        REACHED.set((self.sequence.oid(), position, compared_at));
         position
     }
 }
@@ -118,22 +119,26 @@ fn release(tag: &pg_sys::LOCKTAG) {
 }
 
 /// Refuses to draw from a sequence that was set back, by setval() or by a restore without its value: positions
-/// would be drawn twice, or below a consumer's place. Looks into the tables once in a session, and again when
-/// the sequence has gone back behind where the session knows it to have been.
+/// would be drawn twice, or below a consumer's place. Compares it with the tables when a session begins, when it
+/// has gone back behind where the session knows it to have been, and once a second while others draw as well.
 fn refuse_to_repeat(sequence: pg_sys::Oid, last: i64) {
+    const SECOND: i64 = 1_000_000;
     static FURTHEST_CONSUMER: Statement =
         Statement::new(c"SELECT max(position) FROM customers.consumers", &[]);
-    let (of, reached) = REACHED.get();
-    if of != sequence || last < reached {
-        let highest = with_latest_snapshot(|| {
-            let consumer = FURTHEST_CONSUMER.read_value::<i64>(&[]);
-            epochs::last_event().max(consumer).max(Some(epochs::pruned_to()))
-        });
-        if Some(last) < highest {
-            Refusal::PositionsRepeat.raise();
-        }
+    let (of, reached, compared_at) = REACHED.get();
+    let now = ffi::GetCurrentTransactionStartTimestamp();
+    let is_recent = (0..SECOND).contains(&(now - compared_at));
+    if of == sequence && (last == reached || last > reached && is_recent) {
+        return;
     }
-    REACHED.set((sequence, last));
+    let highest = with_latest_snapshot(|| {
+        let consumer = FURTHEST_CONSUMER.read_value::<i64>(&[]);
+        epochs::last_event().max(consumer).max(Some(epochs::pruned_to()))
+    });
+    if Some(last) < highest {
+        Refusal::PositionsRepeat.raise();
+    }
+    REACHED.set((sequence, last, now));
 }
 
 /// Lets the lock go a moment before PostgreSQL would, then wakes the worker: it would find the lock still held
@@ -158,6 +163,7 @@ pub struct Watermark {
     /// Up to here a snapshot that is newer than this sees every event there will ever be.
     pub complete_to: i64,
     pub sequence: pg_sys::Oid,
+    lowest_key: Option<i64>,
 }
 
 impl Watermark {
@@ -170,8 +176,9 @@ impl Watermark {
         let sequence = open_sequence();
         // The order is the proof: first the sequence, then the locks, and the snapshot after both.
         let last = last_position(&sequence);
-        let complete_to = lowest_key().map_or(last, |key| last.min(key));
-        Self { last, complete_to, sequence: sequence.oid() }
+        let lowest_key = lowest_key();
+        let complete_to = lowest_key.map_or(last, |key| last.min(key));
+        Self { last, complete_to, sequence: sequence.oid(), lowest_key }
     }
 }
 
@@ -185,8 +192,11 @@ impl Feed {
         let last_event = with_latest_snapshot(epochs::last_event).unwrap_or_default();
         let mut watermark = Watermark::read();
         if watermark.last < last_event {
-            // The sequence was set back. Nothing is drawn from it then, so the feed ends with its last event.
-            (watermark.last, watermark.complete_to) = (last_event, last_event);
+            // The sequence was set back. Nothing is drawn from it then, so the feed ends with its last event, or
+            // before one of a writer that has drawn and is still open.
+            watermark.last = last_event;
+            watermark.complete_to =
+                watermark.lowest_key.map_or(last_event, |key| last_event.min(key));
         }
         Self(watermark)
     }

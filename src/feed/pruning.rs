@@ -1,7 +1,7 @@
 //! Forgetting old events.
 
 use super::epochs;
-use super::positions::Feed;
+use super::positions::{self, Feed};
 use crate::customer::data_owner::as_data_owner;
 use crate::customer::operation::{self, Operation};
 use crate::postgres::error::OrRaise;
@@ -28,6 +28,8 @@ fn prune_events(older_than: Option<Interval>, max_events: Option<i32>) -> i64 {
             Some(max) => i64::from(max),
             None => i64::MAX,
         };
+        // An older snapshot would not see all that lies before what it deletes.
+        positions::ensure_readable().or_raise();
         let prunes = Operation { prunes: true, ..Default::default() };
         operation::during(prunes, || prune(older_than, max_events))
     })

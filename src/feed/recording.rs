@@ -4,9 +4,10 @@ use super::event::{Changed, Event, Type, session_user};
 use super::event_writer::EventWriter;
 use super::notification::{self, Announcement, Sender};
 use super::positions::Positions;
+use crate::customer::enforcement::{self, Kind};
+use crate::customer::operation;
 use crate::customer::row::CustomerRow;
 use crate::customer::schema::{CUSTOMER_COLUMNS, CUSTOMERS};
-use crate::customer::{enforcement, operation};
 use crate::postgres::error::{OrRaise, entry_point};
 use crate::postgres::random_uuid::random_uuid;
 use crate::postgres::statement::Param;
@@ -19,7 +20,7 @@ use pgrx::{IntoDatum, Uuid};
 
 #[pg_extern(sql = false)]
 fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
-    record(fcinfo, |trigger, numbers, record| {
+    record(fcinfo, Kind::Insert, |trigger, numbers, record| {
         let mut new_rows = trigger.new_rows().expect("the trigger names its new table");
         while let Some(new) = new_rows.next(numbers).map(CustomerRow::new) {
             record(Type::Registered, &new, Changed::registered(&new));
@@ -29,7 +30,7 @@ fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
 
 #[pg_extern(sql = false)]
 fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
-    record(fcinfo, |trigger, numbers, record| {
+    record(fcinfo, Kind::Update, |trigger, numbers, record| {
         let mut old_rows = trigger.old_rows().expect("the trigger names its old table");
         let mut new_rows = trigger.new_rows().expect("the trigger names its new table");
         while let (Some(old), Some(new)) = (old_rows.next(numbers), new_rows.next(numbers)) {
@@ -52,6 +53,7 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
 /// given.
 fn record(
     fcinfo: pg_sys::FunctionCallInfo,
+    kind: Kind,
     rows: impl FnOnce(&Trigger, &[i32; 7], &mut dyn FnMut(Type, &CustomerRow, Changed)),
 ) -> TriggerResult {
     entry_point(|| {
@@ -78,7 +80,7 @@ fn record(
                 recorder.close();
             }
         });
-        enforcement::recorded(command);
+        enforcement::recorded(command, kind);
         TriggerResult::none()
     })
 }

@@ -1,17 +1,43 @@
-//! Catalogue caches: what was found out about the database's definitions, kept until they may have changed.
-//! PostgreSQL says when, by invalidation callbacks, in the middle of whatever makes it hear of a change.
+//! Catalogue caches: what was found out about definitions, kept until they may have changed. PostgreSQL says when, by
+//! invalidation callbacks.
+//!
+//! Every CREATE TEMP TABLE of any session invalidates something, so a cache counts the changes of the relations that
+//! were looked up here. What was sought and not found, and what depends on other relations, counts every change.
 
 use pgrx::prelude::*;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 thread_local! {
-    /// How many times the definition of a relation or a schema may have changed.
-    static GENERATION: Cell<u64> = const { Cell::new(1) };
+    /// How many times the definition of a watched relation, or a schema, may have changed.
+    static WATCHED_CHANGES: Cell<u64> = const { Cell::new(1) };
+    /// How many times the definition of any relation may have changed.
+    static CHANGES: Cell<u64> = const { Cell::new(1) };
+    /// The relations that were looked up: a few dozen, even where they are dropped and created again and again.
+    static WATCHED: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Differs from an earlier one when a definition may have changed since.
+/// Differs from an earlier one when the definition of a watched relation may have changed since.
 pub fn generation() -> u64 {
-    GENERATION.get()
+    WATCHED_CHANGES.get()
+}
+
+/// Differs from an earlier one when the definition of any relation may have changed since.
+pub fn any_generation() -> u64 {
+    CHANGES.get()
+}
+
+/// Has the changes of a relation counted by [`generation`].
+pub fn watch(relation: pg_sys::Oid) {
+    const MOST: usize = 64;
+    WATCHED.with_borrow_mut(|watched| {
+        if !watched.contains(&relation) {
+            if watched.len() == MOST {
+                watched.clear();
+                WATCHED_CHANGES.set(WATCHED_CHANGES.get() + 1);
+            }
+            watched.push(relation);
+        }
+    });
 }
 
 /// The last answer, and the key it was for.
@@ -22,15 +48,24 @@ impl<K: Copy + PartialEq, V: Copy> CatalogCache<K, V> {
         Self(Cell::new(None))
     }
 
-    /// What is known for `key`, or what `look_up` says.
+    /// What is known for `key`, or what `look_up` finds: about relations that are watched.
     pub fn get(&self, key: K, look_up: impl FnOnce() -> V) -> V {
+        self.get_within(generation, key, look_up)
+    }
+
+    /// The same for what depends on relations that are not watched.
+    pub fn get_of_any(&self, key: K, look_up: impl FnOnce() -> V) -> V {
+        self.get_within(any_generation, key, look_up)
+    }
+
+    fn get_within(&self, generation: fn() -> u64, key: K, look_up: impl FnOnce() -> V) -> V {
+        // Read before the look-up: a change that is noticed meanwhile makes its answer old.
+        let now = generation();
         match self.0.get() {
-            Some((generation, of, known)) if generation == GENERATION.get() && of == key => known,
+            Some((then, of, known)) if then == now && of == key => known,
             _ => {
-                // Read before: a change that is noticed during the look-up makes its answer old.
-                let generation = GENERATION.get();
                 let found = look_up();
-                self.0.set(Some((generation, key, found)));
+                self.0.set(Some((now, key, found)));
                 found
             }
         }
@@ -39,16 +74,23 @@ impl<K: Copy + PartialEq, V: Copy> CatalogCache<K, V> {
 
 /// To be called once, when the library is loaded.
 pub fn register_invalidation_callbacks() {
-    fn count() {
-        GENERATION.set(GENERATION.get() + 1);
+    fn count(counter: &'static std::thread::LocalKey<Cell<u64>>) {
+        counter.set(counter.get() + 1);
     }
     #[pg_guard]
-    unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, _relation: pg_sys::Oid) {
-        count();
+    unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+        count(&CHANGES);
+        // InvalidOid stands for all relations. Borrowed only where the session ends for want of memory.
+        let counts = relation == pg_sys::InvalidOid
+            || WATCHED.with(|all| all.try_borrow().is_ok_and(|all| all.contains(&relation)));
+        if counts {
+            count(&WATCHED_CHANGES);
+        }
     }
     #[pg_guard]
     unsafe extern "C-unwind" fn schema_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
-        count();
+        count(&CHANGES);
+        count(&WATCHED_CHANGES);
     }
     let nothing = pg_sys::Datum::null();
     let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;

@@ -9,7 +9,7 @@ use crate::rules::personal_data::PersonalData;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr;
@@ -115,7 +115,7 @@ pub fn entry_point<T>(body: impl FnOnce() -> T) -> T {
         arg: ptr::null_mut(),
     };
     allocation::keep_reserve();
-    let definitions = catalog_cache::generation();
+    let definitions = catalog_cache::any_generation();
     // SAFETY: the callback outlives its place on the stack, which is given back below whatever happens; a
     // FATAL never returns here.
     let (outer, context) = unsafe {
@@ -129,7 +129,7 @@ pub fn entry_point<T>(body: impl FnOnce() -> T) -> T {
     result.unwrap_or_else(|panic| {
         // SAFETY: the context that the function was called in outlives the call.
         unsafe { pg_sys::CurrentMemoryContext = context };
-        rethrow(panic, definitions != catalog_cache::generation())
+        rethrow(panic, definitions != catalog_cache::any_generation())
     })
 }
 
@@ -201,8 +201,11 @@ fn without_values(error: &mut pg_sys::ErrorData, sqlstate: &str) {
             *name = ptr::null_mut();
         }
     }
-    let tells =
-        [error.message, error.detail, error.hint].iter().any(|part| holds_protected(&text(*part)));
+    let may_hold_others = MESSAGES_HOLD_OTHERS.get() && !is_postgresqls_own(sqlstate);
+    let tells = may_hold_others
+        || [error.message, error.detail, error.hint]
+            .iter()
+            .any(|part| holds_protected(&text(*part)));
     if names_values || tells {
         replace(
             error,
@@ -290,6 +293,23 @@ pub fn protect(kind: Protected, texts: [Option<&str>; SLOTS]) {
             kept.push_str(text.unwrap_or_default());
         }
     });
+}
+
+thread_local! {
+    /// Whether the call is about so many customers that a message may hold another's data than that of the row
+    /// that was written last.
+    static MESSAGES_HOLD_OTHERS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has the messages of triggers and constraints replaced, whatever they say; to be taken back by the next call.
+pub fn protect_all(all: bool) {
+    MESSAGES_HOLD_OTHERS.set(all);
+}
+
+/// Whether PostgreSQL alone writes messages of this class, of names and numbers: integrity, transaction state,
+/// rollback, resources, prerequisites, intervention, system, internal.
+fn is_postgresqls_own(sqlstate: &str) -> bool {
+    matches!(&sqlstate[..2], "23" | "25" | "40" | "53" | "55" | "57" | "58" | "XX")
 }
 
 fn holds_protected(message: &str) -> bool {

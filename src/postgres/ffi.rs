@@ -14,6 +14,8 @@ pub use pgrx::pg_sys::ffi::pg_guard_ffi_boundary as with_error_boundary;
 unsafe extern "C-unwind" {
     pub safe fn GetUserId() -> Oid;
     pub safe fn GetSessionUserId() -> Oid;
+    /// The role that the session has, whatever function is being run.
+    pub safe fn GetOuterUserId() -> Oid;
     pub fn GetUserIdAndSecContext(user: *mut Oid, context: *mut c_int);
     pub fn SetUserIdAndSecContext(user: Oid, context: c_int);
     pub safe fn IsInParallelMode() -> bool;

@@ -9,33 +9,51 @@ use pgrx::{PgTupleDesc, pg_sys};
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// A relation of a schema, sought by name. Its OID is remembered until a definition may have changed: after
+/// A relation of a schema, sought by name. Its OID is remembered until its definition may have changed: after
 /// DROP and CREATE, or a rename, the name is another relation's.
 pub struct NamedRelation {
     schema: &'static CStr,
     name: &'static CStr,
-    generation: AtomicU64,
     oid: AtomicU32,
+    /// The generation in which the OID was looked up: of this relation, or of any where there was none.
+    found_in: AtomicU64,
+    /// The generation of any relation in which the relation was found to be neither a parent nor a child.
+    alone_in: AtomicU64,
 }
 
 impl NamedRelation {
     pub const fn new(schema: &'static CStr, name: &'static CStr) -> Self {
-        Self { schema, name, generation: AtomicU64::new(0), oid: AtomicU32::new(0) }
+        Self {
+            schema,
+            name,
+            oid: AtomicU32::new(0),
+            found_in: AtomicU64::new(0),
+            alone_in: AtomicU64::new(0),
+        }
     }
 
     /// Its OID; None where there is no such relation or schema.
     pub fn find(&self) -> Option<Oid> {
-        let generation = catalog_cache::generation();
-        if self.generation.load(Ordering::Relaxed) != generation {
-            // SAFETY: look-ups by name; no relation is in a schema that is not there.
-            let oid = unsafe {
-                let schema = pg_sys::get_namespace_oid(self.schema.as_ptr(), true);
-                pg_sys::get_relname_relid(self.name.as_ptr(), schema)
-            };
-            self.oid.store(oid.to_u32(), Ordering::Relaxed);
-            self.generation.store(generation, Ordering::Relaxed);
+        let known = Oid::from(self.oid.load(Ordering::Relaxed));
+        if known != InvalidOid
+            && self.found_in.load(Ordering::Relaxed) == catalog_cache::generation()
+        {
+            return Some(known);
         }
-        let oid = Oid::from(self.oid.load(Ordering::Relaxed));
+        // What is not there is looked for again each time: that is rare, and cheap.
+        // SAFETY: look-ups by name; no relation is in a schema that is not there.
+        let oid = unsafe {
+            let schema = pg_sys::get_namespace_oid(self.schema.as_ptr(), true);
+            let find = || pg_sys::get_relname_relid(self.name.as_ptr(), schema);
+            // Watched before it is looked up for good, so that no change of it is missed.
+            let found = find();
+            if found != InvalidOid {
+                catalog_cache::watch(found);
+            }
+            self.found_in.store(catalog_cache::generation(), Ordering::Relaxed);
+            find()
+        };
+        self.oid.store(oid.to_u32(), Ordering::Relaxed);
         (oid != InvalidOid).then_some(oid)
     }
 
@@ -66,19 +84,20 @@ impl NamedRelation {
         }
     }
 
-    /// Refuses a plain table that is a parent, a child or a partition. Costs nothing until a definition changes.
+    /// Refuses a plain table that is a parent, a child or a partition: a statement on another table can then write
+    /// its rows, past its statement triggers, or read others' rows as its own. Looked up when the definition of any
+    /// relation may have changed.
     pub fn refuse_inheritance(&self) {
-        thread_local! {
-            static ALONE: CatalogCache<Oid, bool> = const { CatalogCache::new() };
+        let generation = catalog_cache::any_generation();
+        if self.alone_in.load(Ordering::Relaxed) == generation {
+            return;
         }
-        let look_up = || {
-            let relation = self.open(pg_sys::AccessShareLock);
-            // SAFETY: the relation is open.
-            !(relation.is_plain_table() && unsafe { inherits(relation.as_ptr()) })
-        };
-        if !ALONE.with(|alone| alone.get(self.oid(), look_up)) {
+        let relation = self.open(pg_sys::AccessShareLock);
+        // SAFETY: the relation is open.
+        if relation.is_plain_table() && unsafe { inherits(relation.as_ptr()) } {
             Refusal::Inherits { table: self.name() }.raise();
         }
+        self.alone_in.store(generation, Ordering::Relaxed);
     }
 
     fn name(&self) -> &'static str {
@@ -87,15 +106,33 @@ impl NamedRelation {
 
     /// Does work with the rights of the relation's owner, and no more: the session cannot be given another role
     /// meanwhile.
+    ///
+    /// Where the session is a superuser's and the owner is none, nothing that the owner has put in the way may
+    /// outlast the work either: see [`as_restricted_owner`](Self::as_restricted_owner).
     pub fn as_owner<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.as_owner_within(pg_sys::SECURITY_LOCAL_USERID_CHANGE, work)
+        // SAFETY: look-ups of roles that exist.
+        let is_endangered = unsafe {
+            let session = pg_sys::superuser_arg(ffi::GetOuterUserId())
+                || pg_sys::superuser_arg(ffi::GetSessionUserId());
+            session && !pg_sys::superuser_arg(owner_of(self.oid()))
+        };
+        if is_endangered {
+            self.as_restricted_owner(work)
+        } else {
+            self.as_owner_within(pg_sys::SECURITY_LOCAL_USERID_CHANGE, work)
+        }
     }
 
     /// The same, where nothing that the owner has put in the way may outlast the work: no deferred trigger, no
-    /// temporary object.
+    /// cursor, no temporary object, no setting.
     pub fn as_restricted_owner<T>(&self, work: impl FnOnce() -> T) -> T {
         let bounds = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
-        self.as_owner_within(bounds, work)
+        // SAFETY: a level that is ended here, or with the transaction.
+        let settings = unsafe { pg_sys::NewGUCNestLevel() };
+        let done = self.as_owner_within(bounds, work);
+        // SAFETY: begun above.
+        unsafe { pg_sys::AtEOXact_GUC(false, settings) };
+        done
     }
 
     fn as_owner_within<T>(&self, bounds: u32, work: impl FnOnce() -> T) -> T {
@@ -202,31 +239,26 @@ impl OpenRelation {
     }
 }
 
-/// Whether a table is a parent, a child or a partition: a statement on another table can then write its rows,
-/// past its statement triggers. Costs nothing until a definition changes.
+/// Whether a table is a parent, a child or a partition.
 ///
 /// # Safety
 /// The relation is open.
 pub unsafe fn inherits(relation: pg_sys::Relation) -> bool {
     thread_local! {
-        static INHERITS: [CatalogCache<Oid, bool>; 2] =
-            const { [CatalogCache::new(), CatalogCache::new()] };
+        static INHERITS: CatalogCache<Oid, bool> = const { CatalogCache::new() };
     }
     // SAFETY: promised by the caller; look-ups in pg_inherits. relhassubclass stays true after the last child
-    // has gone.
+    // has gone; a partitioned table has partitions.
     unsafe {
-        let oid = (*relation).rd_id;
+        let (oid, class) = ((*relation).rd_id, &*(*relation).rd_rel);
         let look_up = || {
             let none = pg_sys::NoLock as pg_sys::LOCKMODE;
             pg_sys::has_superclass(oid)
-                || (*(*relation).rd_rel).relhassubclass
-                    && (*relation)
-                        .rd_rel
-                        .as_ref()
-                        .is_some_and(|class| class.relkind == pg_sys::RELKIND_RELATION as c_char)
+                || class.relhassubclass
+                    && class.relkind == pg_sys::RELKIND_RELATION as c_char
                     && !pg_sys::find_inheritance_children(oid, none).is_null()
         };
-        INHERITS.with(|known| known[oid.to_u32() as usize % known.len()].get(oid, look_up))
+        INHERITS.with(|known| known.get_of_any(oid, look_up))
     }
 }
 

@@ -20,6 +20,7 @@ impl_sql_translatable!(ResultSet<'_>, "record");
 // SAFETY: takes no argument of the call.
 unsafe impl<'fcx> ArgAbi<'fcx> for ResultSet<'fcx> {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: the call itself, which every virtual argument can have.
         Self { call: unsafe { arg.unbox_unchecked() }, lives: PhantomData }
     }
 

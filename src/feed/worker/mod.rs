@@ -9,12 +9,11 @@ use super::notification::{self, Announcement};
 use super::positions::{self, Watermark};
 use crate::customer::schema::{EVENTS, POSITIONS};
 use crate::postgres::error::{OrRaise, entry_point};
-use crate::postgres::statement::{Row, Statement, connected};
+use crate::postgres::statement::{Param, Row, Statement, connected};
 use crate::postgres::text::Text;
 use crate::settings;
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder};
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, TEXTOID, UUIDOID};
-use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, Uuid};
 use slot::Slot;
@@ -117,7 +116,7 @@ fn send_batch(slot: &Slot) -> Look {
         return Look::NoFeed;
     }
     positions::ensure_readable().or_raise();
-    let Watermark { sequence, last, complete_to } = Watermark::read();
+    let Watermark { sequence, last, complete_to, .. } = Watermark::read();
     let sent = match slot.sent(sequence) {
         Some(sent) if sent <= last => sent,
         // The first look, or one into a feed that was restored: what is there is no news.
@@ -155,35 +154,36 @@ fn send_batch(slot: &Slot) -> Look {
 /// An event's position and how to tell it; None where the owner has put something into the feed that is no
 /// event of ours.
 fn announced(row: &Row) -> (i64, Option<(Event, Announcement)>) {
-    let [position, event_id, r#type, customer_id, version, by_itself, email, name, status] = row
-        .values([INT8OID, UUIDOID, TEXTOID, UUIDOID, INT8OID, BOOLOID, BOOLOID, BOOLOID, BOOLOID])
-        .map(|value| value.expect("what is selected is never NULL"));
-    let is_true = |value: Datum| value.value() != 0;
-    let position = position.value() as i64;
+    let [position, values @ ..] = row
+        .values([INT8OID, UUIDOID, TEXTOID, UUIDOID, INT8OID, BOOLOID, BOOLOID, BOOLOID, BOOLOID]);
+    let position = position.map_or(0, |position| position.value() as i64);
     let event = || {
+        let [event_id, r#type, customer_id, version, by_itself, email, name, status] = values;
+        let is_true = |value: Param| value.is_some_and(|value| value.value() != 0);
         // SAFETY: the values are of these types, and live as long as the row.
         let (event_id, r#type, customer_id) = unsafe {
             (
-                Uuid::from_datum(event_id, false)?,
-                Text::new(r#type),
-                Uuid::from_datum(customer_id, false)?,
+                Uuid::from_datum(event_id?, false)?,
+                Text::new(r#type?),
+                Uuid::from_datum(customer_id?, false)?,
             )
         };
-        Some(Event {
+        let event = Event {
             position,
             event_id,
             r#type: Type::parse(r#type.bytes())?,
             customer_id,
-            version: version.value() as i64,
+            version: version?.value() as i64,
             changed: Changed {
                 email: is_true(email),
                 name: is_true(name),
                 status: is_true(status),
             },
-        })
+        };
+        let how = if is_true(by_itself) { Announcement::Event } else { Announcement::Rest };
+        Some((event, how))
     };
-    let how = if is_true(by_itself) { Announcement::Event } else { Announcement::Rest };
-    (position, event().map(|event| (event, how)))
+    (position, event())
 }
 
 /// Whether a command waits for the sessions of this database to leave, as DROP DATABASE does: it holds a

@@ -9,6 +9,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use std::fmt::{self, Display, Formatter};
 
+const MAX_FIELDS: usize = 64;
+
 #[derive(Debug)]
 pub struct DocumentError(Refusal);
 
@@ -47,6 +49,10 @@ impl<'de> Deserializer<'de> for Container<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DocumentError> {
+        // More fields than any document has are not even collected; one of them is unknown.
+        if self.is_object() && self.len() > MAX_FIELDS {
+            return Err(Error::unknown_field("", fields));
+        }
         let object = self.fields().ok_or(DocumentError(Refusal::NotAnObject))?;
         visitor.visit_map(ObjectAccess { rest: object.into_iter(), fields, value: None })
     }
@@ -85,7 +91,7 @@ impl<'de> MapAccess<'de> for ObjectAccess<'de> {
         &mut self,
         seed: S,
     ) -> Result<S::Value, DocumentError> {
-        let (field, value) = self.value.take().ok_or_else(|| DocumentError(Refusal::Bug))?;
+        let (field, value) = self.value.take().ok_or(DocumentError(Refusal::Bug))?;
         seed.deserialize(FieldValue { field, value })
     }
 }

@@ -100,11 +100,16 @@ impl<'a> Container<'a> {
             && value.type_ == pg_sys::jbvType::jbvString
     }
 
+    /// How many elements an array has, or fields an object.
+    fn len(self) -> usize {
+        (self.header() & pg_sys::JB_CMASK) as usize
+    }
+
     /// How many elements an array has; None where it is none.
     pub fn array_len(self) -> Option<usize> {
         let is_array =
             self.header() & (pg_sys::JB_FARRAY | pg_sys::JB_FSCALAR) == pg_sys::JB_FARRAY;
-        is_array.then(|| (self.header() & pg_sys::JB_CMASK) as usize)
+        is_array.then(|| self.len())
     }
 
     /// The fields of an object; None where it is none.

@@ -2,9 +2,9 @@
 //! clearly or hold what ours would hold; a default that the owner changed is honoured by every call alike.
 
 use crate::kit::history::{assert_recorded_since, recorded, register};
-use crate::kit::{skipped, 
+use crate::kit::{
     Database, address, all, assert_feed_keeps_contract, call, database, major, one, refusal,
-    register_ann, server, stored,
+    register_ann, server, skipped, stored,
 };
 use postgres::Client;
 

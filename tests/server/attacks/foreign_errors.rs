@@ -2,7 +2,9 @@
 //! address, no name and no reason, neither to the client nor to the server log.
 
 use crate::kit::attack::{Call, SECRET, Session};
-use crate::kit::{skipped, Database, Server, await_blocked, call, contents, major, one, register_ann};
+use crate::kit::{
+    Database, Server, await_blocked, call, contents, major, one, register_ann, skipped,
+};
 use postgres::Client;
 use postgres::error::DbError;
 use std::thread;

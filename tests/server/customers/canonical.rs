@@ -1,8 +1,8 @@
 //! Promise: canonical_email() and canonical_name() give the form that the tables hold, to whoever reads or
 //! writes, and can stand in any expression.
 
-use crate::kit::{skipped, 
-    all, assert_refused, call, caller, database, one, project, refusal, role, server,
+use crate::kit::{
+    all, assert_refused, call, caller, database, one, project, refusal, role, server, skipped,
 };
 use postgres::Client;
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Promise: the same input gives the same address in every database, whatever its locale or provider.
 
-use crate::kit::{skipped, Database, Server, all, home, major, project};
+use crate::kit::{Database, Server, all, home, major, project, skipped};
 use std::fs;
 use std::path::Path;
 

@@ -1,6 +1,8 @@
 //! Promise: the consumers in eg/ end with a complete copy of the customers, whatever cuts them off.
 
-use crate::kit::{skipped, Database, caller, database, eventually, on_16, one, project, register_ann};
+use crate::kit::{
+    Database, caller, database, eventually, on_16, one, project, register_ann, skipped,
+};
 use postgres::Client;
 use serde_json::{Map, Value, json};
 use std::fs;

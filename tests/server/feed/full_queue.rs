@@ -3,7 +3,9 @@
 
 use crate::feed::notifying::announced;
 use crate::kit::history::{assert_recorded_since, recorded, register};
-use crate::kit::{skipped, Database, Server, eventually, major, one, payloads, refusal, registered, role};
+use crate::kit::{
+    Database, Server, eventually, major, one, payloads, refusal, registered, role, skipped,
+};
 use postgres::{Client, GenericClient};
 use serde_json::Value;
 

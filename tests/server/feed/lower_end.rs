@@ -1,11 +1,11 @@
 //! Promise: pruning takes old events from the beginning of the feed and no others, and who has not read what
 //! was pruned is told so (PT410) instead of getting the rest.
 
+use super::pruning::record;
 use crate::kit::history::{positions_after, register};
 use crate::kit::{
     Database, assert_refused, database, fetched, one, positions, registered, server, succeed,
 };
-use super::pruning::record;
 use postgres::Client;
 
 fn prune(client: &mut Client, arguments: &str) -> i64 {

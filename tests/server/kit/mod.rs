@@ -38,7 +38,8 @@ pub fn on_16() -> bool {
 pub fn skipped(why: &str) {
     use std::io::Write;
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    let file = fs::OpenOptions::new().create(true).append(true).open(project().join(".local/skipped"));
+    let file =
+        fs::OpenOptions::new().create(true).append(true).open(project().join(".local/skipped"));
     let line = format!("{}\t{test}\t{why}\n", major());
     file.and_then(|mut file| file.write_all(line.as_bytes())).expect(".local/skipped");
 }
