@@ -1,20 +1,23 @@
-//! Catalogue caches: what was found out about the database's definitions, kept until they may have changed.
-//! PostgreSQL says when, by invalidation callbacks, in the middle of whatever makes it hear of a change.
+//! Catalogue caches: facts derived from the system catalogues, valid until PostgreSQL reports by an
+//! invalidation callback that a relation or schema may have changed. PostgreSQL processes invalidations
+//! within any call that takes a lock or looks into the catalogues, so an entry can become invalid in the
+//! middle of a function.
 
 use pgrx::prelude::*;
 use std::cell::Cell;
 
 thread_local! {
-    /// How many times the definition of a relation or a schema may have changed.
+    /// Incremented for each invalidation of a relation or a schema.
     static GENERATION: Cell<u64> = const { Cell::new(1) };
 }
 
-/// Differs from an earlier one when a definition may have changed since.
+/// Equal to an earlier result only if no definition may have changed in between.
 pub fn generation() -> u64 {
     GENERATION.get()
 }
 
-/// The last answer, and the key it was for.
+/// The last value, with its key and the generation it was computed in. One entry: a cache that is used with
+/// two keys in turn computes every time.
 pub struct CatalogCache<K, V>(Cell<Option<(u64, K, V)>>);
 
 impl<K: Copy + PartialEq, V: Copy> CatalogCache<K, V> {
@@ -22,12 +25,12 @@ impl<K: Copy + PartialEq, V: Copy> CatalogCache<K, V> {
         Self(Cell::new(None))
     }
 
-    /// What is known for `key`, or what `look_up` says.
+    /// The cached value for `key`, or that of `look_up`, which is then cached.
     pub fn get(&self, key: K, look_up: impl FnOnce() -> V) -> V {
         match self.0.get() {
             Some((generation, of, known)) if generation == GENERATION.get() && of == key => known,
             _ => {
-                // Read before: a change that is noticed during the look-up makes its answer old.
+                // Read before the look-up: an invalidation during it makes its result obsolete.
                 let generation = GENERATION.get();
                 let found = look_up();
                 self.0.set(Some((generation, key, found)));

@@ -1,4 +1,4 @@
-//! Relations: sought by name, opened, described, and worked on in their owner's name.
+//! Relations: found by name, opened, described, and accessed with their owner's rights.
 
 use super::catalog_cache::{self, CatalogCache};
 use super::error::OrRaise;
@@ -9,8 +9,8 @@ use pgrx::{PgTupleDesc, pg_sys};
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// A relation of a schema, sought by name. Its OID is remembered until a definition may have changed: after
-/// DROP and CREATE, or a rename, the name is another relation's.
+/// A relation found by schema and name. The OID is cached until a definition may have changed: after DROP
+/// and CREATE, or a rename, the name belongs to another relation.
 pub struct NamedRelation {
     schema: &'static CStr,
     name: &'static CStr,
@@ -23,11 +23,12 @@ impl NamedRelation {
         Self { schema, name, generation: AtomicU64::new(0), oid: AtomicU32::new(0) }
     }
 
-    /// Its OID; None where there is no such relation or schema.
+    /// Its OID; None if there is no such relation or schema.
     pub fn find(&self) -> Option<Oid> {
         let generation = catalog_cache::generation();
         if self.generation.load(Ordering::Relaxed) != generation {
-            // SAFETY: look-ups by name; no relation is in a schema that is not there.
+            // SAFETY: both look-ups take names that end in NUL; a missing schema gives InvalidOid, in which
+            // no relation is found.
             let oid = unsafe {
                 let schema = pg_sys::get_namespace_oid(self.schema.as_ptr(), true);
                 pg_sys::get_relname_relid(self.name.as_ptr(), schema)
@@ -39,20 +40,21 @@ impl NamedRelation {
         (oid != InvalidOid).then_some(oid)
     }
 
-    /// Its OID; refuses where there is none.
+    /// Its OID; refuses if there is none.
     pub fn oid(&self) -> Oid {
         self.find().ok_or(Refusal::NotAttached).or_raise()
     }
 
-    /// Opens the relation that has the name once the lock is held: the one that had it before may have been
-    /// renamed or dropped while this waited. The lock is kept to the end of the transaction, like a
+    /// Opens the relation that has the name once the lock is held: while this waited, the one that had it
+    /// before may have been renamed or dropped. The lock is kept to the end of the transaction, like a
     /// statement's. Follows RangeVarGetRelidExtended of namespace.c.
     pub fn open(&self, lock: u32) -> OpenRelation {
         let lock = lock as pg_sys::LOCKMODE;
         loop {
             let oid = self.oid();
-            // SAFETY: locking an OID that is no relation's any more is harmless; once the name is found to be
-            // this relation's still, the lock keeps it so.
+            // SAFETY: a lock may be taken on any OID, even one that no relation has any more. Once the name
+            // is found to belong to this OID under the lock, the relation cannot be dropped or renamed, so
+            // opening it succeeds.
             unsafe {
                 pg_sys::LockRelationOid(oid, lock);
                 if self.find() == Some(oid) {
@@ -66,14 +68,15 @@ impl NamedRelation {
         }
     }
 
-    /// Refuses a plain table that is a parent, a child or a partition. Costs nothing until a definition changes.
+    /// Refuses a plain table that is a parent, a child or a partition. The answer is cached until a
+    /// definition changes.
     pub fn refuse_inheritance(&self) {
         thread_local! {
             static ALONE: CatalogCache<Oid, bool> = const { CatalogCache::new() };
         }
         let look_up = || {
             let relation = self.open(pg_sys::AccessShareLock);
-            // SAFETY: the relation is open.
+            // SAFETY: `relation` keeps the relation open.
             !(relation.is_plain_table() && unsafe { inherits(relation.as_ptr()) })
         };
         if !ALONE.with(|alone| alone.get(self.oid(), look_up)) {
@@ -85,14 +88,14 @@ impl NamedRelation {
         self.name.to_str().expect("names are ASCII")
     }
 
-    /// Does work with the rights of the relation's owner, and no more: the session cannot be given another role
-    /// meanwhile.
+    /// Does work with the rights of the relation's owner. SET ROLE and SET SESSION AUTHORIZATION are
+    /// refused meanwhile.
     pub fn as_owner<T>(&self, work: impl FnOnce() -> T) -> T {
         self.as_owner_within(pg_sys::SECURITY_LOCAL_USERID_CHANGE, work)
     }
 
-    /// The same, where nothing that the owner has put in the way may outlast the work: no deferred trigger, no
-    /// temporary object.
+    /// The same as a security-restricted operation: code of the owner cannot leave a deferred trigger or a
+    /// temporary object behind that would run later with the session's rights.
     pub fn as_restricted_owner<T>(&self, work: impl FnOnce() -> T) -> T {
         let bounds = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
         self.as_owner_within(bounds, work)
@@ -101,7 +104,8 @@ impl NamedRelation {
     fn as_owner_within<T>(&self, bounds: u32, work: impl FnOnce() -> T) -> T {
         let owner = owner_of(self.oid());
         let (mut user, mut context) = (InvalidOid, 0);
-        // SAFETY: should the work raise, the abort of the transaction or savepoint restores user and context.
+        // SAFETY: user and context are restored after the work; if it raises, the abort of the transaction
+        // or savepoint restores them.
         unsafe {
             ffi::GetUserIdAndSecContext(&mut user, &mut context);
             ffi::SetUserIdAndSecContext(owner, context | bounds as i32);
@@ -116,7 +120,8 @@ fn owner_of(relation: Oid) -> Oid {
     thread_local! {
         static OWNER: CatalogCache<Oid, Option<Oid>> = const { CatalogCache::new() };
     }
-    // SAFETY: a look-up in the catalogue's cache, whose entry is let go.
+    // SAFETY: RELOID is keyed by one OID; the entry is null or a row of pg_class, and is read before it is
+    // released.
     let look_up = || unsafe {
         let key = pg_sys::Datum::from(relation);
         let entry = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, key);
@@ -130,14 +135,14 @@ fn owner_of(relation: Oid) -> Oid {
     OWNER.with(|owner| owner.get(relation, look_up)).ok_or(Refusal::NotAttached).or_raise()
 }
 
-/// A relation that is open, with a lock.
+/// An open relation on which a lock is held.
 pub struct OpenRelation(pg_sys::Relation);
 
 impl Drop for OpenRelation {
     fn drop(&mut self) {
-        // After an error PostgreSQL closes it itself.
+        // After an error, PostgreSQL's resource owner closes it.
         if !std::thread::panicking() {
-            // SAFETY: open, and closed once.
+            // SAFETY: the relation is open and dropped once. NoLock keeps the lock to the end of the transaction.
             unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock as pg_sys::LOCKMODE) }
         }
     }
@@ -149,12 +154,12 @@ impl OpenRelation {
     }
 
     fn class(&self) -> &pg_sys::FormData_pg_class {
-        // SAFETY: an open relation has its entry of pg_class.
+        // SAFETY: the relcache entry of an open relation has rd_rel, which lives as long as the relation is open.
         unsafe { &*(*self.0).rd_rel }
     }
 
     pub fn oid(&self) -> Oid {
-        // SAFETY: the relation is open.
+        // SAFETY: the relcache entry lives as long as the relation is open.
         unsafe { (*self.0).rd_id }
     }
 
@@ -167,7 +172,7 @@ impl OpenRelation {
     }
 
     pub fn class_and_triggers(&self) -> (&pg_sys::FormData_pg_class, &[pg_sys::Trigger]) {
-        // SAFETY: triggers are as many as their count says.
+        // SAFETY: trigdesc is null or valid while the relation is open, with numtriggers entries.
         let triggers = unsafe {
             (*self.0).trigdesc.as_ref().map_or(&[][..], |desc| {
                 std::slice::from_raw_parts(desc.triggers, desc.numtriggers as usize)
@@ -177,7 +182,7 @@ impl OpenRelation {
     }
 
     pub fn tuple_desc(&self) -> PgTupleDesc<'_> {
-        // SAFETY: the descriptor lives as long as the relation is open.
+        // SAFETY: rd_att lives as long as the relation is open.
         unsafe { PgTupleDesc::from_pg_unchecked((*self.0).rd_att) }
     }
 
@@ -186,34 +191,32 @@ impl OpenRelation {
         unsafe { (*(*self.0).rd_att).constr.as_ref() }
     }
 
-    /// Whether a role holds a privilege on it, ACL_… of acl.h.
+    /// Whether a role holds a privilege, ACL_… of acl.h, on the relation.
     pub fn is_granted(&self, role: Oid, privilege: u32) -> bool {
         let privilege = privilege as pg_sys::AclMode;
-        // SAFETY: a look-up of an open relation.
+        // SAFETY: the relation is open, so its row in pg_class exists.
         let answer = unsafe { pg_sys::pg_class_aclcheck(self.oid(), role, privilege) };
         answer == pg_sys::AclResult::ACLCHECK_OK
     }
 
-    /// The numbers of columns, from 1, which as a rule are the table's first, in this order. Refuses where one
-    /// is not there or of another type.
+    /// The numbers, from 1, of columns by name; usually they are the table's first columns in this order.
+    /// Refuses if one is missing or of another type.
     pub fn column_numbers<const N: usize>(&self, columns: &[Column; N]) -> [i32; N] {
-        // SAFETY: the relation is open.
+        // SAFETY: `self` keeps the relation open.
         unsafe { column_numbers(self.0, columns) }
     }
 }
 
-/// Whether a table is a parent, a child or a partition: a statement on another table can then write its rows,
-/// past its statement triggers. Costs nothing until a definition changes.
-///
-/// # Safety
-/// The relation is open.
+/// Whether a table is a parent, a child or a partition: a statement on another table can then write its
+/// rows without firing its statement triggers. The answer is cached until a definition changes.
 pub unsafe fn inherits(relation: pg_sys::Relation) -> bool {
     thread_local! {
         static INHERITS: [CatalogCache<Oid, bool>; 2] =
             const { [CatalogCache::new(), CatalogCache::new()] };
     }
-    // SAFETY: promised by the caller; look-ups in pg_inherits. relhassubclass stays true after the last child
-    // has gone.
+    // SAFETY: the caller keeps the relation open; has_superclass and find_inheritance_children read
+    // pg_inherits. They are asked although relhassubclass exists: it stays true after the last child is
+    // gone.
     unsafe {
         let oid = (*relation).rd_id;
         let look_up = || {
@@ -230,7 +233,7 @@ pub unsafe fn inherits(relation: pg_sys::Relation) -> bool {
     }
 }
 
-/// A column as our code expects it: its values are read and written without another look at their type.
+/// A column as this code expects it: once its type is verified, values are read and written without another check.
 #[derive(Clone, Copy)]
 pub struct Column {
     pub name: &'static CStr,
@@ -247,19 +250,18 @@ impl Column {
         Self { name, r#type, nullable: true }
     }
 
-    /// The name of its type in SQL.
+    /// The SQL name of its type.
     pub fn type_name(&self) -> String {
-        // SAFETY: the name of a built-in type, in memory of its own.
+        // SAFETY: format_type_be returns a palloc'ed text that ends in NUL, and is copied here.
         let name = unsafe { CStr::from_ptr(pg_sys::format_type_be(self.r#type.value())) };
         name.to_string_lossy().into_owned()
     }
 
-    /// Its number, from 1, sought first at the index where it usually stands; None where there is none of
-    /// this type.
+    /// Its number, from 1; the index `usual` is tried first. None if no column of the name has this type.
     fn number(&self, desc: &PgTupleDesc, usual: usize) -> Option<i32> {
         let named = |index: usize| {
             desc.get(index).filter(|column| {
-                // SAFETY: the name of a column ends in NUL.
+                // SAFETY: attname is a NameData, which ends in NUL.
                 (unsafe { CStr::from_ptr(column.attname.data.as_ptr()) }) == self.name
                     && !column.attisdropped
             })
@@ -275,15 +277,13 @@ impl Column {
     }
 }
 
-/// The numbers of columns: see [`OpenRelation::column_numbers`].
-///
-/// # Safety
-/// The relation is open.
+/// See [`OpenRelation::column_numbers`].
 pub unsafe fn column_numbers<const N: usize>(
     relation: pg_sys::Relation,
     columns: &[Column; N],
 ) -> [i32; N] {
-    // SAFETY: promised by the caller; the name of a relation ends in NUL.
+    // SAFETY: the caller keeps the relation open, so descriptor and name live; relname is a NameData, which
+    // ends in NUL.
     let (desc, name) = unsafe {
         (
             PgTupleDesc::from_pg_unchecked((*relation).rd_att),
@@ -299,7 +299,7 @@ pub unsafe fn column_numbers<const N: usize>(
     })
 }
 
-/// Whether rows so described have just these types.
+/// Whether the rows of a descriptor have exactly these column types.
 pub fn has_types(desc: &PgTupleDesc, types: impl ExactSizeIterator<Item = BuiltinOid>) -> bool {
     desc.len() == types.len()
         && types.enumerate().all(|(index, wanted)| {
