@@ -1,19 +1,19 @@
-//! customers.feed_epochs: up to where the feed was pruned.
+//! customers.feed_epochs: the position up to which the feed was pruned.
 
 use crate::postgres::statement::{Statement, connected};
 use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::INT8OID;
 
-/// The last event of the feed, as the active snapshot has it; None where there is none.
+/// The position of the last event that the active snapshot shows; None if there is none.
 pub fn last_event() -> Option<i64> {
     static LAST: Statement = Statement::new(c"SELECT max(position) FROM customers.events", &[]);
     LAST.read_value(&[])
 }
 
-/// The highest position that was pruned, as the active snapshot has it; 0 where none was.
+/// The highest pruned position that the active snapshot shows; 0 if nothing was pruned.
 ///
-/// `last` is the last position that was drawn, `last_event` that of the last event that there was then. A feed
-/// without events, of customers who are there, was restored without them: it counts as pruned to its end.
+/// `last` is the last position drawn, `last_event` the position of the last event at that time. A feed
+/// without events, beside existing customers, was restored without them: it counts as pruned up to `last`.
 pub fn pruned_to(last: i64, last_event: Option<i64>) -> i64 {
     static PRUNED_TO: Statement =
         Statement::new(c"SELECT max(pruned_to) FROM customers.feed_epochs", &[]);
@@ -27,7 +27,7 @@ pub fn pruned_to(last: i64, last_event: Option<i64>) -> i64 {
     }
 }
 
-/// Keeps how far the feed was pruned, for readers and for dumps.
+/// Stores the position up to which the feed was pruned, for readers and for dumps.
 pub fn keep_pruned_to(position: i64) {
     static KEEP: Statement = Statement::new(
         c"INSERT INTO customers.feed_epochs AS kept (epoch, first_position, previous_end, began_at, pruned_to)
