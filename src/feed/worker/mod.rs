@@ -35,8 +35,8 @@ const MAX_BATCH: i64 = 10_000;
 
 /// Registers the workers when the server starts.
 pub fn register() {
-    // SAFETY: variables of the postmaster, which has one thread. pg_upgrade requires that no other session
-    // connects to its databases.
+    // pg_upgrade requires that no other session connects to its databases.
+    // SAFETY: variables of this process, which has one thread.
     if unsafe { !pg_sys::process_shared_preload_libraries_in_progress || pg_sys::IsBinaryUpgrade } {
         return;
     }
