@@ -1,4 +1,4 @@
--- A table of customers that was there before gets what it lacks, and keeps what its owner chose.
+-- Completes an existing table of customers, without changing what its owner chose.
 DO $adopt$
 DECLARE
     customers regclass = 'customers.customers';
@@ -24,7 +24,7 @@ BEGIN
         EXECUTE format('ALTER TABLE customers.customers ALTER %I SET NOT NULL', lacking.name);
     END LOOP;
 
-    -- Addresses compare by their bytes, in every database.
+    -- Addresses compare bytewise in every database.
     IF (SELECT attcollation <> 'pg_catalog."C"'::regcollation
           FROM pg_attribute WHERE attrelid = customers AND attname = 'email') THEN
         BEGIN

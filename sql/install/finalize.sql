@@ -1,5 +1,5 @@
--- PostgreSQL gives PUBLIC every new function and type, and the installer's ALTER DEFAULT PRIVILEGES may give them to
--- others; here nothing is granted by default.
+-- PostgreSQL grants every new function and type to PUBLIC, and the installer's ALTER DEFAULT PRIVILEGES may
+-- grant them to other roles; nothing is to be granted by default.
 DO $revoke$
 DECLARE
     granted record;
@@ -36,7 +36,7 @@ BEGIN
 
     PERFORM customers.attach();
 
-    -- The data is the owner's: DROP EXTENSION must not reach it, and pg_dump must carry it.
+    -- The data belong to the owner: DROP EXTENSION must not drop them, and pg_dump must include them.
     FOR member IN
         SELECT CASE relation.relkind WHEN 'r' THEN 'TABLE' WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' END AS kind,
                relation.oid::regclass AS name
