@@ -1,4 +1,4 @@
-//! Promise: old events can be forgotten, and none before every consumer has dealt with it.
+//! Promise: old events can be pruned, and none before every consumer has acknowledged it.
 
 use crate::kit::{
     all, assert_refused, caller, contents, database, event_count, fetched, major, one, positions,
@@ -10,7 +10,7 @@ fn prune(client: &mut Client, older_than: &str) -> i64 {
     one(client, &format!("SELECT customers.prune_events('{older_than}')"), &[])
 }
 
-/// Registers a customer for each age, and makes the event as old.
+/// Registers a customer for each age, and changes the event to that age.
 fn record(client: &mut Client, ages: &[&str]) {
     for age in ages {
         registered(client);
