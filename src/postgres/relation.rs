@@ -94,8 +94,8 @@ impl NamedRelation {
         self.as_owner_within(pg_sys::SECURITY_LOCAL_USERID_CHANGE, work)
     }
 
-    /// The same as a security-restricted operation: code of the owner cannot leave a deferred trigger or a
-    /// temporary object behind that would run later with the session's rights.
+    /// The same as a security-restricted operation: the owner's code can leave neither a deferred trigger nor a
+    /// temporary object behind.
     pub fn as_restricted_owner<T>(&self, work: impl FnOnce() -> T) -> T {
         let bounds = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
         self.as_owner_within(bounds, work)
