@@ -1,5 +1,5 @@
-//! What the feed and its notifications cost and give, as ratios measured in one run, with fsync on: each
-//! round runs all variants in turn, so that a machine whose speed drifts slows all.
+//! Throughput and latency of the feed and its notifications, as ratios measured in one run with fsync on.
+//! Each round runs all variants in turn, so that a drift in the machine's speed affects all alike.
 
 #[allow(dead_code)] // the tests use all of it
 #[path = "../tests/server/kit/mod.rs"]
@@ -18,7 +18,7 @@ const DATABASE: &str = "bench";
 const ROUNDS: usize = 7;
 const SECONDS: &str = "5";
 
-/// Each registers one customer at an address of its own.
+/// Each script registers one customer with a new address.
 const BARE: &str = "INSERT INTO bare (email, name) VALUES ('c' || :r || '@example.com', 'Customer Name') RETURNING *;";
 const NOTIFYING: &str = "INSERT INTO notifying (email, name) VALUES ('c' || :r || '@example.com', 'Customer Name') RETURNING *;";
 const OUTBOX: &str = "WITH customer AS (
@@ -33,13 +33,13 @@ const OURS: &str =
     "SELECT * FROM customers.register_customer('c' || :r || '@example.com', 'Customer Name');";
 const UNDEFENDED: &str = "SELECT * FROM undefended('c' || :r || '@example.com', 'Customer Name');";
 
-/// One customer of those that were registered before, by the key.
+/// Reads one of the customers registered before, by primary key.
 const SELECT: &str = "SELECT customer_id, email, name, status, registered_at, updated_at, version
   FROM customers.customers WHERE customer_id = ID;";
 const GET: &str = "SELECT * FROM customers.get_customer(ID);";
 
 fn main() {
-    // Cargo runs benches as tests too; there is nothing to prove here.
+    // cargo test runs benches too, without --bench.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
@@ -90,8 +90,8 @@ fn writing(server: &Server, clients: u32) {
     compare(server, clients, [notifying, outbox, bare]);
 }
 
-/// Each bypass of the executor beside its fallback: a column of the owner's, which costs next to nothing itself,
-/// has an INSERT statement do the work.
+/// Each bypass of the executor against its fallback, an INSERT statement. An added column, whose own cost
+/// is negligible, makes the fallback run.
 fn bypassing(server: &Server, clients: u32) {
     let fallbacks = [("customers", "registering by INSERT"), ("events", "events by INSERT")];
     let mut ratios = fallbacks.map(|_| Vec::new());
@@ -117,7 +117,7 @@ fn bypassing(server: &Server, clients: u32) {
     }
 }
 
-/// get_customer beside the SELECT by key that it stands for, on a saturated machine.
+/// get_customer against the equivalent SELECT by primary key, with more clients than processors.
 fn getting(server: &Server, client: &mut Client) {
     client
         .batch_execute(
@@ -140,13 +140,14 @@ fn getting(server: &Server, client: &mut Client) {
     report("16 clients: get_customer / SELECT by key", "at least 0.95", ratios);
 }
 
-/// After all others, for it writes to the same tables: they would grow faster than those they are held against.
+/// Runs after all others: it writes to the same tables, which would then grow faster than those they are
+/// compared with.
 fn defending(server: &Server, clients: u32) {
     let undefended = (UNDEFENDED, "without SECURITY DEFINER, search_path", "at least 0.95");
     compare(server, clients, [undefended]);
 }
 
-/// Ratios to other ways of writing, each a script, what it is and what is promised.
+/// Ratios to other ways of writing, each given as script, label and promised ratio.
 fn compare<const N: usize>(server: &Server, clients: u32, others: [(&str, &str, &str); N]) {
     let mut ratios = others.map(|_| Vec::new());
     for _ in 0..ROUNDS {
@@ -180,7 +181,7 @@ fn transactions_a_second_in(server: &Server, database: &str, clients: u32, scrip
     tps.split_whitespace().next().and_then(|tps| tps.parse().ok()).expect("a number")
 }
 
-/// From a commit's answer to the notification's arrival, at 1,000 commits a second.
+/// From the answer to a COMMIT to the notification's arrival, at 1,000 commits a second.
 fn latency(server: &Server) {
     const WRITERS: u32 = 4;
     const EACH: u32 = 2_500;
@@ -272,7 +273,7 @@ fn importing(client: &mut Client) {
     report("200,000 by import_customers / INSERT … SELECT into bare", "at most 2.0", ratios);
 }
 
-/// From the beginning of the feed to its end.
+/// Reads the whole feed.
 fn reading(client: &mut Client) {
     const BATCH: i64 = 1000;
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);

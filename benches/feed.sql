@@ -1,4 +1,4 @@
--- What writers are held against: INSERT with NOTIFY in a trigger, and an outbox as it is written by hand.
+-- What writers are compared with: INSERT with NOTIFY in a trigger, and a hand-written outbox.
 CREATE TABLE notifying (LIKE bare INCLUDING ALL);
 CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,4 +1,4 @@
--- What register_customer is held against: the barest table, and the same promises in PL/pgSQL.
+-- What register_customer is compared with: a bare table, and the same promises implemented in PL/pgSQL.
 CREATE TABLE bare (
     customer_id   uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
     email         text        COLLATE "C" NOT NULL UNIQUE,
@@ -52,7 +52,7 @@ BEGIN
     RETURN registered;
 END $$;
 
--- The same loop around each, so that the loop cancels out.
+-- The same loop around each variant, so that its cost cancels out.
 CREATE PROCEDURE register_bare(n int, tag text) LANGUAGE plpgsql AS $$
 DECLARE r record;
 BEGIN
@@ -83,7 +83,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Ours without its owner's rights and without a search_path of its own.
+-- register_customer without SECURITY DEFINER and SET search_path.
 CREATE FUNCTION undefended(email text, name text, customer_id uuid DEFAULT NULL) RETURNS customers.profile
     LANGUAGE c VOLATILE AS '$libdir/customer_db', 'register_customer_wrapper';
 CREATE PROCEDURE register_undefended(n int, tag text) LANGUAGE plpgsql AS $$

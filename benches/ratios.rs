@@ -1,5 +1,5 @@
-//! What the promises cost, as ratios measured in one run: each pair takes turns, so that a machine whose
-//! speed drifts slows both. `make bench` builds for release first.
+//! The cost of the promises, as ratios measured in one run. The variants take turns, so that a drift in the
+//! machine's speed affects all alike. `make bench` builds for release first.
 
 #[allow(dead_code)] // the tests use all of it
 #[path = "../tests/server/kit/mod.rs"]
@@ -13,7 +13,7 @@ use uuid::Uuid;
 const ROUNDS: usize = 9;
 
 fn main() {
-    // Cargo runs benches as tests too; there is nothing to prove here.
+    // cargo test runs benches too, without --bench.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }

@@ -1,4 +1,4 @@
-# What every script here shares. Sourced by bash, in the project's folder.
+# Shared by all scripts. Sourced by bash from the project's folder.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 project=$PWD
@@ -13,7 +13,7 @@ command -v cargo >/dev/null || fail 'Rust is missing: install a toolchain with r
 PGRX_VERSION=$(sed -n 's/^pgrx = .*"=\([0-9.]*\)".*/\1/p' Cargo.toml)
 export PGRX_HOME=$tools/pgrx
 export PATH=$tools/cargo-pgrx/bin:$PATH
-# A cluster of the reader's own must not be what psql and friends connect to.
+# psql and other clients must not connect to another cluster that the environment names.
 unset PGHOST PGPORT PGUSER PGDATABASE PGSERVICE PGPASSFILE
 
 # pgrx 0.19.3 declares rustc 1.96 and builds with 1.95.
@@ -23,8 +23,8 @@ if [ "$(printf '%s\n' 1.96 "$(rustc --version | cut -d' ' -f2)" | sort -V | head
     export PGRX_BUILD_FLAGS=--ignore-rust-version
 fi
 
-# begin_fetch: makes the folder $scratch beside what is fetched, so that the last step is a rename: a folder that is
-# there is complete.
+# begin_fetch: creates the folder $scratch on the same file system, so that a fetch ends with a rename and
+# every existing folder is complete.
 begin_fetch() {
     mkdir -p "$tools/postgresql"
     scratch=$(mktemp -d "$tools/fetch.XXXXXX")
@@ -32,21 +32,21 @@ begin_fetch() {
     trap 'rm -rf "$scratch"' EXIT
 }
 
-# pip_install FOLDER PACKAGE…: into a folder, and nowhere else.
+# pip_install FOLDER PACKAGE…: installs into that folder only.
 pip_install() {
     local folder=$1
     shift
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$folder" "$@"
 }
 
-# postgresql MAJOR PROGRAM…: a program of a private PostgreSQL, as the user that servers run as.
+# postgresql MAJOR PROGRAM…: runs a program of a private PostgreSQL as the servers' user.
 postgresql() {
     local home=$tools/postgresql/$1 program=$2
     shift 2
     LD_LIBRARY_PATH=$home/lib bin/as-server-user "$home/bin/$program" "$@"
 }
 
-# install_extension PG_CONFIG [FLAG…]: builds and installs into the server that pg_config names.
+# install_extension PG_CONFIG [FLAG…]: builds and installs into the server that pg_config belongs to.
 install_extension() {
     local pg_config=$1 major library log=$tools/install.log as_root=()
     major=$("$pg_config" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
@@ -54,7 +54,8 @@ install_extension() {
     shift
     mkdir -p "$tools"
     [ -w "${library%/*}" ] || as_root=(sudo)
-    # cargo-pgrx writes over the file that is there; a server that runs it would crash, so give it another.
+    # cargo-pgrx overwrites the library in place, which crashes a server that has it mapped; so it is
+    # replaced by a copy first.
     [ ! -e "$library" ] || { "${as_root[@]}" cp "$library" "$library.new" && "${as_root[@]}" mv "$library.new" "$library"; }
     cargo pgrx install --pg-config "$pg_config" --no-default-features --features "pg$major" \
         ${as_root[@]:+--sudo} "$@" >"$log" 2>&1 ||

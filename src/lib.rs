@@ -2,14 +2,14 @@
 //!
 //! Layers, each of which uses only those below it:
 //!
-//! * `api`: what people call
-//! * `feed`: what changed, in an order that readers can trust, and the notifications
-//! * `customer`: the tables, the rules held to every row, and the proof that they are
-//! * `postgres`: a toolbox that knows no customer
+//! * `api`: the SQL functions
+//! * `feed`: events in an order in which no reader misses one, and their notifications
+//! * `customer`: the tables, the guard that applies the rules to every row, and their enforcement
+//! * `postgres`: access to PostgreSQL, independent of customers
 //! * `settings` and `refusal`
-//! * `rules`: what a profile may hold, pure Rust
+//! * `rules`: what a profile may hold, in pure Rust
 //!
-//! The SQL that installs them stands in `sql/`: `install/` is run by CREATE EXTENSION, `attach/` by attach().
+//! The SQL is in `sql/`: CREATE EXTENSION runs `install/`, attach() runs `attach/`.
 
 mod api;
 mod customer;
@@ -50,7 +50,7 @@ extension_sql_file!(
 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    // A panic is a bug: the entry points report it, and pgrx's own hook would add a backtrace.
+    // A panic is a bug. The entry points report it; pgrx's hook would add a backtrace.
     std::panic::set_hook(Box::new(|_| {}));
     postgres::allocation::on_failure(postgres::error::out_of_memory);
     settings::define();
@@ -59,7 +59,7 @@ pub extern "C-unwind" fn _PG_init() {
     feed::worker::register();
 }
 
-/// What pgrx-tests asks of a crate with `#[pg_test]`.
+/// Required by pgrx-tests of a crate with `#[pg_test]`.
 #[cfg(test)]
 pub mod pg_test {
     pub fn setup(_options: Vec<&str>) {}

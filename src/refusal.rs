@@ -1,8 +1,8 @@
-//! Every refusal with all its facts: SQLSTATE, message, detail, hint. None holds an address or a name.
+//! Every refusal: SQLSTATE, message, detail and hint. None contains an address or a name.
 
 use crate::rules::BrokenRule;
 
-/// What a refusal tells. The texts hold no NUL and are written for the client as well as for the server log.
+/// The fields of a report. The texts hold no NUL, and are fit for the client and for the server log.
 pub struct Facts {
     pub sqlstate: &'static str,
     pub message: String,
@@ -10,7 +10,7 @@ pub struct Facts {
     pub hint: String,
 }
 
-/// The condition that no row of customers.customers may meet.
+/// The SQL condition that is true for a row of customers.customers which breaks a rule.
 macro_rules! broken_customer {
     () => {
         "customers.broken_rule(email, name, status) IS NOT NULL OR customer_id IS NULL \
@@ -21,7 +21,7 @@ macro_rules! broken_customer {
 }
 pub(crate) use broken_customer;
 
-/// What identifies an error of PostgreSQL's.
+/// What identifies a PostgreSQL error.
 pub struct PostgresError<'a> {
     pub sqlstate: &'a str,
     pub message: &'a str,
@@ -70,7 +70,7 @@ refusals! {
     Missing { argument: &'static str } "22023"
         "{argument} is required"
         hint "Give a value that is not NULL.";
-    /// PostgreSQL does not check every text that it hands over: settings of the start packet, for one.
+    /// PostgreSQL does not verify every text: settings in the startup packet are one exception.
     NotUtf8 { argument: &'static str } "22021"
         "{argument} is not valid UTF-8"
         hint "Send it in the encoding that client_encoding names, and not by way of a setting.";
@@ -285,7 +285,7 @@ impl From<BrokenRule> for Refusal {
 }
 
 impl Refusal {
-    /// Names the field, unless it could be somebody's name or address.
+    /// Names the field, unless the field's name could be a person's name or address.
     pub fn unknown_field(field: &str) -> Self {
         let like_an_identifier = field.len() <= 32
             && field.starts_with(|c: char| c.is_ascii_lowercase())
@@ -294,7 +294,7 @@ impl Refusal {
         Self::UnknownField { name: name.to_owned() }
     }
 
-    /// The refusal that stands in for an error of PostgreSQL's, where there is one.
+    /// The refusal that replaces a PostgreSQL error; None if the error is kept.
     pub fn in_place_of(error: &PostgresError) -> Option<Self> {
         match (error.sqlstate, error.schema, error.constraint) {
             ("23505", "customers", "customers_email_key") => Some(Self::EmailTaken),

@@ -1,4 +1,4 @@
-//! The settings under the reserved prefix `customer_db.`.
+//! The settings, under the reserved prefix `customer_db.`.
 
 use crate::refusal::Refusal;
 use crate::rules::free_text;
@@ -22,8 +22,8 @@ pub static NOTIFY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ACTOR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
-/// On whose behalf the login role acts, where the application has said so. Any user may set it, in the start
-/// packet too, where PostgreSQL does not look at what it is.
+/// On whose behalf the login role acts, if the application has set it. Any user may set it, also in the
+/// startup packet, whose encoding PostgreSQL does not verify.
 pub fn actor() -> Result<Option<String>, Refusal> {
     let Some(actor) = ACTOR.get().filter(|actor| !actor.is_empty()) else { return Ok(None) };
     if actor.count_bytes() > free_text::INPUT_LIMIT.octets {
@@ -62,8 +62,8 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::default(),
     );
-    // PostgreSQL takes settings of the server's start only while that lasts.
-    // SAFETY: a variable of the postmaster.
+    // A setting of context postmaster can only be defined while the server starts.
+    // SAFETY: a variable of this process, which has one thread.
     let starting = unsafe { pg_sys::process_shared_preload_libraries_in_progress };
     GucRegistry::define_string_guc(
         c"customer_db.databases",
@@ -81,6 +81,6 @@ pub fn define() {
         GucContext::Userset,
         GucFlags::default(),
     );
-    // SAFETY: PostgreSQL copies the name.
+    // SAFETY: the name ends in NUL, and PostgreSQL copies it.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"customer_db".as_ptr()) }
 }

@@ -1,4 +1,5 @@
-//! Promise: the rules say to 14,286 addresses and names of other projects' suites what the contract says.
+//! Promise: for 14,286 addresses and names from other projects' test suites, the rules decide as the
+//! contract says.
 
 use customer_db::rules::{email, name};
 use serde_json::Value;
@@ -13,7 +14,8 @@ fn cases(file: &str) -> Option<Vec<Value>> {
     Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
-/// Holds each case against `canonical`, and each accepted form against itself.
+/// Compares `canonical` with the expected result of each case, and checks that an accepted form is its own
+/// canonical form.
 fn hold(file: &str, canonical: impl Fn(&str) -> Result<String, String>) {
     let Some(cases) = cases(file) else { return };
     assert!(cases.len() > 5_000, "{file} has only {} cases", cases.len());

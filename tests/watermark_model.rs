@@ -1,29 +1,29 @@
-//! Promise: no interleaving of two writers and a reader makes the reader miss an event or see one twice, or lets
-//! the end of the feed go back behind what was read.
+//! Promise: no interleaving of two writers and a reader makes the reader miss an event or see one twice, or
+//! moves the end of the feed back behind what was read.
 //!
-//! A model of src/feed/positions.rs, searched exhaustively. What is atomic here is atomic there: reading or
-//! drawing from the sequence, taking or releasing a lock, listing the locks, taking a snapshot, becoming
-//! visible. doc/watermark.md argues the same in words.
+//! An exhaustive search of a model of src/feed/positions.rs. A step that is atomic here is atomic there:
+//! reading or drawing from the sequence, taking or releasing a lock, listing the locks, taking a snapshot,
+//! becoming visible. doc/watermark.md gives the argument in words.
 
 use std::collections::{BTreeSet, HashSet};
 
-/// A way to get it wrong. Each must be caught, or the model proves nothing.
+/// A deliberate mistake. The search must detect each of them, or it proves nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Mutation {
     None,
     /// The first position is drawn before the lock is taken.
     LockAfterDraw,
-    /// The lock belongs to the savepoint and goes with its rollback.
+    /// The lock belongs to the savepoint and is released by its rollback.
     LockOwnedBySavepoint,
-    /// The lock is let go before the commit is visible.
+    /// The lock is released before the commit is visible.
     ReleaseBeforeVisible,
-    /// The reader lists the locks before it asks the sequence.
+    /// The reader lists the locks before it reads the sequence.
     LocksBeforeSequence,
-    /// The reader's snapshot is older than its mark.
+    /// The reader's snapshot is older than the watermark.
     SnapshotFirst,
-    /// The reader does not look at the locks: a plain cursor.
+    /// The reader ignores the locks: it reads everything after its last position.
     NoMark,
-    /// The writer keeps the lock whose key it read before it had the lock.
+    /// The writer keeps the lock whose key it read before it held the lock.
     EarlyKey,
 }
 
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// Every world that one step of this writer leads to.
+    /// Every state that one step of this writer leads to.
     fn write(&self, who: usize, mutation: Mutation) -> Vec<World> {
         let mut next = self.clone();
         let writer = &mut next.writers[who];
@@ -141,7 +141,7 @@ impl World {
         vec![next]
     }
 
-    /// The reader's next step: sequence, locks, snapshot, and what it then reads.
+    /// The reader's next step: sequence, locks, snapshot, then the events.
     fn read(&self, mutation: Mutation) -> World {
         let order: [fn(&mut World); 3] = match mutation {
             Mutation::LocksBeforeSequence => [Self::list_locks, Self::ask_sequence, Self::snapshot],
@@ -173,8 +173,8 @@ impl World {
         self.reader.snapshot = self.visible.clone();
     }
 
-    /// A place that was read up to lies within the feed, so that it can be acknowledged, but for the instant in
-    /// which a writer exchanges its lock.
+    /// A position that was read lies within the feed, so that it can be acknowledged, except while a writer
+    /// exchanges its lock.
     fn may_acknowledge(&self) -> bool {
         let exchanges = |writer: &Writer| {
             let next = writer.program.get(writer.at);
@@ -185,7 +185,7 @@ impl World {
         self.writers.iter().any(exchanges) || self.reader.position <= end
     }
 
-    /// Nothing that is visible lies behind the reader unseen, and nothing was seen twice.
+    /// No visible event at or below the reader's position was missed, and none was seen twice.
     fn is_right(&self) -> bool {
         self.sees_all_once() && self.may_acknowledge()
     }
@@ -215,7 +215,7 @@ impl Reader {
     }
 }
 
-/// Searches every interleaving; the number of worlds, or None where one of them is wrong.
+/// Searches every interleaving; returns the number of states, or None if the reader is wrong in one of them.
 fn search(mutation: Mutation) -> Option<usize> {
     const ROUNDS: u8 = 3;
     let mut known = HashSet::new();

@@ -1,4 +1,4 @@
--- A table of customers that was there before gets what it lacks, and keeps what its owner chose.
+-- Completes an existing table of customers, without changing what its owner chose.
 DO $adopt$
 DECLARE
     customers regclass = 'customers.customers';

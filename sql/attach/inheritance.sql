@@ -1,5 +1,5 @@
--- A statement on a parent, a child or a partitioned table writes rows past the statement triggers. The feed may be
--- partitioned itself: its rows are written and refused by row triggers.
+-- A statement on a parent, a child or a partitioned table writes rows without firing the statement
+-- triggers. The feed may itself be partitioned: row triggers on it refuse changes.
 DO $inheritance$
 DECLARE
     tied regclass;

@@ -1,6 +1,6 @@
--- Whoever owns an object can change what it does, and who holds CREATE on the schema can add a function that is
--- called in place of ours. So nothing here may belong to a stranger, and no stranger may create anything here:
--- a role that is neither the one at work, nor a superuser, nor the owner of the database.
+-- The owner of an object can change what it does, and a role with CREATE on the schema can add a function
+-- that is called in place of the extension's. So neither may be a stranger: a role other than the current
+-- one, superusers, and the owner of the database.
 DO $owners$
 DECLARE
     stranger text;

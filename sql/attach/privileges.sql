@@ -1,6 +1,6 @@
--- What was just created belongs to whom customers.customers belongs to, whose rights functions work with; and nothing
--- is granted by default: the installer's ALTER DEFAULT PRIVILEGES do not hold for it. What was there before keeps its
--- owner and its grants.
+-- What attach() has just created gets the owner of customers.customers, whose rights the functions work
+-- with, and no grants: the installer's ALTER DEFAULT PRIVILEGES do not apply to it. What existed before
+-- keeps its owner and its grants.
 DO $privileges$
 DECLARE
     data_owner regrole = (SELECT relowner FROM pg_class WHERE oid = 'customers.customers'::regclass);

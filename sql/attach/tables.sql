@@ -19,7 +19,7 @@ COMMENT ON COLUMN customers.customers.registered_at IS 'When the customer regist
 COMMENT ON COLUMN customers.customers.updated_at IS 'When e-mail, name or status last changed; kept by a trigger';
 COMMENT ON COLUMN customers.customers.version IS '1 when registered, +1 for each change of e-mail, name or status; kept by a trigger';
 
--- Cached sequence values would let positions of later transactions come first.
+-- With cached sequence values, later transactions could draw lower positions.
 CREATE TABLE IF NOT EXISTS customers.events (
     position    bigint      GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
     event_id    uuid        NOT NULL DEFAULT gen_random_uuid(),

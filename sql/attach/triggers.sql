@@ -1,4 +1,5 @@
--- The rules hold for every writer: one row trigger, because each CHECK costs a parse per statement.
+-- The rules are in one row trigger, so that they hold for every statement: PostgreSQL would parse each
+-- CHECK again per statement.
 CREATE OR REPLACE TRIGGER guard
     BEFORE INSERT OR UPDATE ON customers.customers
     FOR EACH ROW EXECUTE FUNCTION customers.guard();
@@ -7,12 +8,12 @@ CREATE OR REPLACE TRIGGER refuse_removal
     BEFORE DELETE OR TRUNCATE ON customers.customers
     FOR EACH STATEMENT EXECUTE FUNCTION customers.refuse_removal();
 
--- A statement on a parent, and the apply of logical replication, fire row triggers alone.
+-- A statement on a parent, and logical replication's apply, fire only row triggers.
 CREATE OR REPLACE TRIGGER refuse_removal_of_row
     BEFORE DELETE ON customers.customers
     FOR EACH ROW EXECUTE FUNCTION customers.refuse_removal();
 
--- A transition table belongs to one kind of event, hence two triggers.
+-- A transition table allows only one kind of event, hence two triggers.
 CREATE OR REPLACE TRIGGER record_registered
     AFTER INSERT ON customers.customers
     REFERENCING NEW TABLE AS registered
@@ -32,13 +33,13 @@ CREATE OR REPLACE TRIGGER refuse_removal_of_row
     BEFORE UPDATE OR DELETE ON customers.events
     FOR EACH ROW EXECUTE FUNCTION customers.refuse_removal();
 
--- The ledger can be loaded over a part of it.
+-- Skips customers that are in the ledger already, so that it can be loaded over part of itself.
 CREATE OR REPLACE TRIGGER keep_erasure
     BEFORE INSERT ON customers.erasures
     FOR EACH ROW EXECUTE FUNCTION customers.keep_erasure();
 
--- Citus refuses to distribute a table with a trigger that depends on an extension, and statements on shards would
--- pass all of them. DROP EXTENSION stays refused: the other triggers depend on its functions in the usual way.
+-- Citus refuses to distribute a table with a trigger that depends on an extension; statements on shards
+-- would bypass all triggers. DROP EXTENSION is still refused: the other triggers depend on its functions.
 ALTER TRIGGER refuse_removal ON customers.customers DEPENDS ON EXTENSION customer_db;
 ALTER TRIGGER refuse_removal_of_row ON customers.customers DEPENDS ON EXTENSION customer_db;
 ALTER TRIGGER refuse_removal ON customers.events DEPENDS ON EXTENSION customer_db;

@@ -1,4 +1,4 @@
--- These run with their caller's rights: who may not grant a privilege by hand may not grant it here.
+-- Both run with their caller's rights: a role that may not grant a privilege with GRANT may not grant it here.
 CREATE FUNCTION grant_access(role regrole, duty text)
     RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off

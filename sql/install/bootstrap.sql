@@ -1,4 +1,4 @@
--- The schema belongs to the database's owner, not to the extension: pg_dump carries it like any other.
+-- The schema is no member of the extension, so pg_dump includes it like any other.
 DO $bootstrap$
 DECLARE
     grantee text;

@@ -38,7 +38,7 @@ BEGIN
 
     PERFORM customers.attach();
 
-    -- The data is the owner's: DROP EXTENSION must not reach it, and pg_dump must carry it.
+    -- The data belong to the owner: DROP EXTENSION must not drop them, and pg_dump must include them.
     FOR member IN
         SELECT CASE relation.relkind WHEN 'r' THEN 'TABLE' WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' END AS kind,
                relation.oid::regclass AS name

@@ -1,4 +1,4 @@
--- Runs with its caller's rights: who may not create these tables may not attach to them either.
+-- Runs with its caller's rights: a role that may not create these tables may not attach to them either.
 CREATE FUNCTION attach()
     RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
@@ -8,7 +8,7 @@ COMMENT ON FUNCTION attach() IS
 For the owner of the extension: after a restore, after DROP EXTENSION … CASCADE and CREATE EXTENSION.
 Refuses with 42501 (the schema holds objects of another role, or others may create some), 55000 (customers.customers is no table of customers, has rows that break a rule, is a parent or a child of another table, or is managed by Citus).';
 
--- Looks at nothing but its arguments.
+-- Depends on nothing but its arguments, hence IMMUTABLE.
 CREATE FUNCTION broken_rule(email text, name text, status text)
     RETURNS text
     LANGUAGE c IMMUTABLE PARALLEL SAFE

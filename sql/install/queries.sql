@@ -1,8 +1,8 @@
--- What a reader calls runs with its caller's rights: who may call it may SELECT from the table anyway, and the
--- owner's row level security holds.
+-- The four reads of the duty reader run with their caller's rights: the caller may SELECT from the table
+-- anyway, and its row level security applies.
 
--- Inlined by the planner: it costs what the SELECT costs. Its operator is qualified, for it runs with its caller's
--- search_path; the table need not be there yet.
+-- Inlined by the planner, so it costs as much as the SELECT. It runs with its caller's search_path, so its
+-- operator is qualified. Its body is not checked here, since the table need not exist yet.
 SET LOCAL check_function_bodies = off;
 CREATE FUNCTION get_customer(customer_id uuid)
     RETURNS SETOF profile

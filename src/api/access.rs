@@ -1,4 +1,5 @@
-//! Duties: what a role may do. Privileges are PostgreSQL's own, so pg_dump and DROP OWNED know them.
+//! Duties: named sets of privileges. They are granted as PostgreSQL privileges, so pg_dump and DROP OWNED
+//! handle them.
 
 use crate::postgres::error::{OrRaise, entry_point};
 use crate::postgres::statement::{Statement, connected, run_script as run};
@@ -8,13 +9,13 @@ use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::OIDOID;
 use pgrx::prelude::*;
 
-/// Privileges are spelled as GRANT and REVOKE take them, and as regprocedure and regclass spell.
+/// Privileges are written as in GRANT and REVOKE, and as regprocedure and regclass print names.
 struct Duty {
     name: &'static str,
     /// They are no other duty's: who has one of them has the duty, or what is left of it after DROP EXTENSION …
     /// CASCADE or a dump of the schema alone.
     privileges: &'static [&'static str],
-    /// Those that it shares with another duty.
+    /// Privileges that other duties have too.
     shared: &'static [&'static str],
 }
 
@@ -42,7 +43,7 @@ const DUTIES: [Duty; 7] = [
     },
     Duty {
         name: "reader",
-        // Contained in the SELECT that is shared; tells a reader from a writer, who may read as well.
+        // Implied by the shared SELECT. Distinguishes a reader from a writer, which may read too.
         privileges: &["SELECT (version) ON TABLE customers.customers"],
         shared: READING,
     },
@@ -129,7 +130,7 @@ impl Duty {
     }
 }
 
-/// To others PostgreSQL would only give a warning where they lack the grant option.
+/// Without this check, PostgreSQL would only warn a caller that lacks the grant option.
 fn expect_owner() -> Result<(), Refusal> {
     static OWNS: Statement = Statement::new(
         c"SELECT pg_has_role(extowner, 'USAGE') FROM pg_extension WHERE extname = 'customer_db'",
@@ -144,13 +145,14 @@ fn find_duty(name: Option<Text>) -> Result<&'static Duty, Refusal> {
     DUTIES.iter().find(|duty| duty.name == name).ok_or(Refusal::UnknownDuty)
 }
 
-/// No duty's name has more octets.
+/// In octets; no duty has a longer name.
 const LONGEST_NAME: usize = 64;
 
 struct Role {
-    /// Quoted where it needs to be.
+    /// Quoted where necessary.
     name: String,
-    /// What has been granted to it in the schema; neither what its groups have, nor what is its own.
+    /// The privileges granted to it on objects of the schema: neither inherited ones, nor those of an
+    /// object's owner.
     privileges: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What an installation consists of beside its functions: made, or made whole, by `attach()`.
+//! attach(): creates or completes everything in the schema except functions and types.
 
 use crate::customer::data_owner::refuse_distributed;
 use crate::customer::schema::{CUSTOMERS, TABLES};
@@ -31,7 +31,7 @@ fn attach() {
         run(include_str!("../../sql/attach/inheritance.sql"));
         run(include_str!("../../sql/attach/remember_relations.sql"));
         if HAS_CUSTOMERS.read_value(&[]) == Some(true) {
-            // Without a version, or with one that its owner has left empty, all rows begin at 1.
+            // A table without `version` gets the column, with 1 in every row.
             run(
                 "ALTER TABLE customers.customers ADD COLUMN IF NOT EXISTS version bigint NOT NULL DEFAULT 1",
             );
@@ -50,7 +50,7 @@ fn attach() {
     });
 }
 
-/// Whether the tables that are there are those that the functions work with.
+/// Refuses existing tables that lack a column which the functions need.
 fn ensure_columns() -> Result<(), Refusal> {
     static LACKING: Statement = Statement::new(
         sql!(include_str!("../../sql/attach/lacking.sql")),
@@ -76,7 +76,7 @@ fn ensure_columns() -> Result<(), Refusal> {
     lacking
 }
 
-/// Whether every row of customers.customers keeps the rules.
+/// Refuses if a row of customers.customers breaks a rule, or shares its address or id with another.
 fn ensure_rows_keep_rules() -> Result<(), Refusal> {
     static BROKEN: Statement = Statement::new(
         sql!("SELECT count(*) FROM customers.customers WHERE ", broken_customer!()),
@@ -121,7 +121,7 @@ fn check(email: Option<Text>, name: Option<Text>, status: Option<Text>) -> Resul
     match email::canonical(email) {
         Ok(canonical) if canonical == email => {}
         Ok(_) => return Err(EMAIL_NOT_CANONICAL.into()),
-        // What erasure leaves behind.
+        // The state of an erased customer.
         Err(email::RESERVED) if status == Status::Closed && name.is_none() => {}
         Err(why) => return Err(why.into()),
     }

@@ -1,4 +1,4 @@
-//! The canonical form of an address or a name: for look-ups, for hashing before a call, for mending rows.
+//! The canonical form of an address or a name: for look-ups, for hashing before a call, for correcting rows.
 
 use super::read;
 use crate::postgres::error::{OrRaise, entry_point};

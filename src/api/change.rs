@@ -1,4 +1,4 @@
-//! Changing a customer: one UPDATE, which names only the columns that are to change.
+//! Changing a customer: one UPDATE that names only the columns to change.
 
 use super::{read, read_reason, write};
 use crate::customer::data_owner::as_data_owner;
@@ -18,7 +18,7 @@ use pgrx::prelude::*;
 use pgrx::{IntoDatum, Uuid};
 use serde::Deserialize;
 
-/// A patch of three fields, each as long as it may be, is far shorter.
+/// Far more than a patch of all three fields at their maximum length.
 const MAX_PATCH_OCTETS: usize = 64 * 1024;
 
 #[pg_extern(sql = false)]
@@ -70,13 +70,13 @@ fn set_status(
     })
 }
 
-/// New values, as a patch spells them; None leaves a field as it is.
+/// The new values, named as in a patch; None leaves a field unchanged.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Change<'a> {
     #[serde(default, deserialize_with = "present", borrow)]
     email: Option<&'a str>,
-    /// `Some(None)` clears it.
+    /// `Some(None)` clears the name.
     #[serde(default, deserialize_with = "present", borrow)]
     name: Option<Option<&'a str>>,
     #[serde(default, deserialize_with = "present", borrow)]
@@ -131,12 +131,12 @@ impl<'a> Change<'a> {
         })
     }
 
-    /// The UPDATE for a customer whose address is the new one already, or is not to change; and the one that
-    /// changes the address.
+    /// Two UPDATEs. The first is for a customer whose address does not change; it writes no row if the
+    /// address would change. The second changes the address.
     ///
-    /// PostgreSQL locks a row by the columns that an UPDATE names. Naming the address, which is a key, would
-    /// wait for every transaction that has referenced the customer by a foreign key, and deadlock with those
-    /// that go on to change it.
+    /// PostgreSQL chooses the row lock by the columns that an UPDATE names. Naming the address, which is a
+    /// key, conflicts with every transaction that references the customer by a foreign key, and deadlocks
+    /// with those that then change it.
     fn statements(&self) -> [&'static Statement; 2] {
         macro_rules! update {
             ($set:literal) => {
@@ -181,8 +181,8 @@ impl<'a> Change<'a> {
     }
 }
 
-/// Where a trigger of the owner's fires before the guard has seen the row, keeps what is stored at hand, so that
-/// the trigger's message cannot hold it.
+/// If another BEFORE trigger fires before the guard, which would do the same, remembers the stored values,
+/// so that the trigger's error message cannot disclose them.
 fn protect_stored(customer_id: Uuid) {
     static FIRES_FIRST: Statement = Statement::new(
         c"SELECT EXISTS (SELECT FROM pg_trigger

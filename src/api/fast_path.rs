@@ -1,5 +1,5 @@
-//! Registering a customer without the executor, by the same rules, into a table that has the shape which it was
-//! created with. The fallback, for any other table, is an INSERT statement.
+//! The fast path: registering a customer without the executor, under the same rules. Only for a table in
+//! the shape it was created with; for any other, the caller runs an INSERT statement.
 
 use crate::customer::enforcement;
 use crate::customer::guard;
@@ -23,11 +23,11 @@ use std::ffi::CStr;
 
 const COUNT: usize = CUSTOMER_COLUMNS.len();
 
-/// With the CHECK of the status.
+/// The one CHECK is that of the status.
 const SHAPE: FastPathShape<COUNT> = FastPathShape { columns: &CUSTOMER_COLUMNS, checks: 1 };
 
-/// None where the table has another shape, or this role or transaction may not write to it: an INSERT statement
-/// does it then, or says why not.
+/// None if the table has another shape, or this role or transaction may not insert: the caller's INSERT
+/// statement then does the work or raises the error.
 pub fn register(
     customer_id: Uuid,
     email: Option<Text>,
@@ -51,12 +51,13 @@ pub fn register(
     insert.insert(&numbers, || row.values());
     record_registration(&row);
     insert.close();
-    // SAFETY: what comes next in the transaction sees the customer, as after a statement.
+    // SAFETY: within a transaction, as in every function call. Makes the row visible to the transaction's
+    // next command, as the end of a statement would.
     unsafe { pg_sys::CommandCounterIncrement() }
     Some(Ok(Profile::from(&row)))
 }
 
-/// The numbers of the table's columns; None where it has another shape.
+/// The numbers of the table's columns; None if it has another shape.
 fn column_numbers(customers: &OpenRelation) -> Option<[i32; COUNT]> {
     thread_local! {
         static NUMBERS: CatalogCache<pg_sys::Oid, Option<[i32; COUNT]>> =
@@ -71,7 +72,7 @@ fn column_numbers(customers: &OpenRelation) -> Option<[i32; COUNT]> {
     NUMBERS.with(|known| known.get(customers.oid(), look_up))
 }
 
-/// The triggers whose work is done here.
+/// The triggers whose work the fast path does itself.
 fn triggers() -> Option<[InsertTrigger; 2]> {
     use pg_sys::{TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT, TRIGGER_TYPE_ROW, TRIGGER_TYPE_UPDATE};
     const GUARD: u32 =
@@ -85,10 +86,9 @@ fn triggers() -> Option<[InsertTrigger; 2]> {
     ])
 }
 
-/// A function of the schema that takes no arguments.
+/// The OID of a function of schema customers without arguments.
 fn trigger_function(name: &CStr) -> Option<pg_sys::Oid> {
-    // SAFETY: a look-up in the function catalogue by name, argument types and schema, which is what this cache
-    // is keyed by.
+    // SAFETY: PROCNAMEARGSNSP is keyed by name, argument types and schema, in this order; the name ends in NUL.
     let function = unsafe {
         pg_sys::GetSysCacheOid(
             pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as _,
@@ -102,9 +102,10 @@ fn trigger_function(name: &CStr) -> Option<pg_sys::Oid> {
     (function != pg_sys::InvalidOid).then_some(function)
 }
 
-/// Whether the table's one CHECK is that of the status, which the guard has seen to. PostgreSQL parses its text
-/// anew for every statement, which would be a quarter of all the work. It must be the text that is in force: the
-/// caller's snapshot may be older, and show one that was replaced since.
+/// Whether the table's only CHECK is that of the status, which the guard enforces. PostgreSQL parses a
+/// CHECK's text again for each statement, which would take a quarter of the time. The text is compared with
+/// the relcache's, which is in force: the caller's snapshot may be older, and show a CHECK that was
+/// replaced since.
 fn checks_status(customers: &OpenRelation) -> bool {
     static IS_OURS: Statement = Statement::new(
         c"SELECT pg_get_constraintdef(oid)
@@ -114,7 +115,7 @@ fn checks_status(customers: &OpenRelation) -> bool {
         &[OIDOID, TEXTOID],
     );
     let Some(constraints) = customers.constraints() else { return false };
-    // SAFETY: the table has one CHECK; its text ends in NUL.
+    // SAFETY: `constraints` is of an open table with one CHECK, whose ccbin is a text that ends in NUL.
     let check = unsafe { CStr::from_ptr((*constraints.check).ccbin) };
     let params = [customers.oid().into_datum(), check.to_str().ok().into_datum()];
     IS_OURS.read_value(&params) == Some(true)

@@ -1,4 +1,4 @@
-//! Bulk registration: one statement for a whole batch, one answer for each customer in it.
+//! Bulk registration: one INSERT for a whole batch, and one row of the result set for each customer in it.
 
 use crate::customer::data_owner::as_data_owner;
 use crate::customer::enforcement::ensure_rules_fired;
@@ -23,7 +23,7 @@ use pgrx::{IntoDatum, Uuid};
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 
-/// So many customers are imported by one call: what is kept of them while it runs is some 60 MB.
+/// The most customers of one call, which then needs some 60 MB while it runs.
 const MAX_CUSTOMERS: usize = 100_000;
 
 #[pg_extern(sql = false)]
@@ -40,7 +40,7 @@ fn import_customers<'call>(
     })
 }
 
-/// What became of each element, in their order.
+/// The outcome of each element, in their order.
 fn import(customers: Jsonb) -> Result<Vec<Outcome>, Refusal> {
     let customers = customers.root();
     if customers.is_string() {
@@ -71,21 +71,21 @@ fn import(customers: Jsonb) -> Result<Vec<Outcome>, Refusal> {
     Ok(outcomes.into_iter().map(|outcome| outcome.expect("each has been dealt with")).collect())
 }
 
-/// A customer that keeps the rules, in canonical form.
+/// A customer that satisfies the rules, in canonical form.
 struct Candidate {
     customer_id: Uuid,
-    /// Whether the id came with the customer, or was drawn here.
+    /// Whether the id was given by the caller, not drawn here.
     has_given_id: bool,
     email: String,
     name: Option<String>,
     status: Status,
-    /// None for now.
+    /// None means now.
     registered_at: Option<TimestampWithTimeZone>,
 }
 
 enum Outcome {
     Registered(Uuid),
-    /// The customer was there, with this address and, where one was given, this id.
+    /// The customer existed, with this address and, if one was given, this id.
     Exists(Uuid),
     Refused(Refusal),
 }
@@ -123,7 +123,7 @@ fn parse_uuid(text: &str) -> Result<Uuid, Refusal> {
     Ok(Uuid::from_bytes(uuid.into_bytes()))
 }
 
-/// RFC 3339, so that no session's DateStyle or TimeZone has a say.
+/// RFC 3339, so that neither DateStyle nor TimeZone matters.
 fn parse_moment(text: &str) -> Result<TimestampWithTimeZone, Refusal> {
     const FROM_1970_TO_2000: i64 = 946_684_800_000_000;
     let moment = moment::parse(text).ok_or(Refusal::NotAMoment)?;
@@ -131,7 +131,7 @@ fn parse_moment(text: &str) -> Result<TimestampWithTimeZone, Refusal> {
     TimestampWithTimeZone::try_from(moment).map_err(|_| Refusal::NotAMoment)
 }
 
-/// Registers those who can be, as if one came after the other.
+/// Registers all candidates that do not conflict, as if they were registered one after the other.
 fn register(candidates: Vec<(usize, Candidate)>) -> Vec<(usize, Outcome)> {
     macro_rules! insert_on_conflict {
         ($conflict:literal) => {
@@ -149,13 +149,14 @@ fn register(candidates: Vec<(usize, Candidate)>) -> Vec<(usize, Outcome)> {
     const TYPES: [BuiltinOid; 5] =
         [UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID];
     static INSERT: Statement = Statement::new(insert_on_conflict!(""), &TYPES);
-    // An id that was drawn here is nobody's: looking for it in the index would cost a tenth of the import. Not
-    // where another index or exclusion constraint of the owner's can keep a customer out.
+    // An id drawn here cannot conflict, and searching the index for it would take a tenth of the import's
+    // time. Not to be used if another unique index or exclusion constraint can conflict: this statement
+    // would raise its error.
     static INSERT_WITH_NEW_IDS: Statement = Statement::new(insert_on_conflict!("(email)"), &TYPES);
     if candidates.is_empty() {
         return Vec::new();
     }
-    // Where the owner has chosen another default, the guard sees to it.
+    // None if the table has another default, which the guard then applies.
     let now = TimestampWithTimeZone::try_from(GetCurrentTransactionStartTimestamp()).ok();
     let default = now.filter(|_| has_our_defaults(CUSTOMERS.oid()));
     let all = || candidates.iter().map(|(_, candidate)| candidate);
@@ -177,7 +178,7 @@ fn register(candidates: Vec<(usize, Candidate)>) -> Vec<(usize, Outcome)> {
         });
         ((), !registered.is_empty())
     });
-    // Of two that are alike in one batch the first was registered.
+    // Of two equal candidates in one batch, the first was registered.
     let (new, others): (Vec<_>, Vec<_>) = candidates
         .into_iter()
         .partition(|(_, c)| registered.remove(&(c.customer_id, c.email.clone())));
@@ -186,7 +187,7 @@ fn register(candidates: Vec<(usize, Candidate)>) -> Vec<(usize, Outcome)> {
     registered.chain(others.into_iter().map(|(i, c)| (i, known.outcome(&c)))).collect()
 }
 
-/// Customers who were there already.
+/// Customers that existed before.
 #[derive(Default)]
 struct Known {
     by_email: HashMap<String, Uuid>,
@@ -235,7 +236,7 @@ fn key(row: &Row) -> (Uuid, String) {
     (row.get(1).expect("the primary key"), email.expect("every customer has an address"))
 }
 
-/// Whether id and address are all that two customers cannot share.
+/// Whether the unique indexes on id and address are the table's only unique or exclusion indexes.
 fn has_only_our_keys() -> bool {
     static OTHERS: Statement = Statement::new(
         c"SELECT count(*)

@@ -1,4 +1,4 @@
-//! What people call, by topic. Each function checks its arguments, says whose rights it works with, and leaves
+//! The SQL functions, by topic. Each checks its arguments, chooses whose rights it works with, and leaves
 //! the rules to the triggers.
 
 mod access;
@@ -18,8 +18,8 @@ use crate::postgres::text::Text;
 use crate::refusal::Refusal;
 use crate::rules::{InputLimit, free_text};
 
-/// Runs a statement that writes one customer and returns it by `profile_columns!`, under the rules. None where
-/// it wrote nobody.
+/// Runs a statement that writes one customer and returns `profile_columns!`, and refuses if the triggers
+/// did not fire. None if it wrote no row.
 fn write(statement: &Statement, params: &[Param]) -> Option<Profile> {
     ensure_rules_fired(|| {
         let written = profile(statement, params);
@@ -28,7 +28,7 @@ fn write(statement: &Statement, params: &[Param]) -> Option<Profile> {
     })
 }
 
-/// The customer that a statement returns by `profile_columns!`.
+/// The customer in the row that a statement returns as `profile_columns!`.
 fn profile(statement: &Statement, params: &[Param]) -> Option<Profile> {
     connected(|context| {
         let mut profile = None;
@@ -37,7 +37,7 @@ fn profile(statement: &Statement, params: &[Param]) -> Option<Profile> {
     })
 }
 
-/// The text of an argument, where one was given.
+/// The text of an optional argument.
 fn read<'a>(
     argument: &'static str,
     text: Option<Text<'a>>,
@@ -46,7 +46,7 @@ fn read<'a>(
     text.map(|text| text.read(argument, limit)).transpose()
 }
 
-/// The reason of a change, where one was given.
+/// The checked reason of a change; None if none was given.
 fn read_reason(reason: Option<Text<'_>>) -> Result<Option<&str>, Refusal> {
     let reason = read("reason", reason, free_text::INPUT_LIMIT)?;
     reason.map(free_text::check).transpose()?;

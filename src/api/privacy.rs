@@ -1,4 +1,4 @@
-//! What a person may ask for: to be forgotten, and to be told everything that is held.
+//! Data subject rights: erasure, and export of everything held on a person.
 
 use super::{read_reason, write};
 use crate::customer::data_owner::as_data_owner;
@@ -18,7 +18,7 @@ use pgrx::pg_sys::BuiltinOid::{INT8ARRAYOID, TEXTOID, UUIDOID};
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, Uuid};
 
-/// Stands where a free text held an address or a name.
+/// Replaces a free text that contained an address or a name.
 const ERASED_TEXT: &str = "[erased]";
 
 #[pg_extern(sql = false)]
@@ -30,7 +30,7 @@ fn erase_customer(customer_id: Option<Uuid>, reason: Option<Text<'_>>) -> Profil
     })
 }
 
-/// Erasing somebody again mends what a restore brought back, and records nothing where there is nothing.
+/// Erasing a customer again removes what a restore brought back, and records no event if nothing changes.
 fn erase(customer_id: Uuid, reason: Option<&str>) -> Result<Profile, Refusal> {
     static LOCK: Statement = Statement::new(
         c"SELECT email, name FROM customers.customers WHERE customer_id = $1 FOR UPDATE",
@@ -80,8 +80,8 @@ fn erase(customer_id: Uuid, reason: Option<&str>) -> Result<Profile, Refusal> {
     })
 }
 
-/// Adds the address and the name in two columns of a row. What is longer than any that could pass, put there
-/// past the rules, is nothing that a free text could hold.
+/// Adds the address and the name in two columns of a row. A value longer than the rules allow, stored by
+/// bypassing the triggers, is ignored: no free text could contain it.
 fn add(held: &mut PersonalData, row: &Row, first_column: i32) {
     let text = |column| {
         let text = row.get::<Text>(column);
@@ -95,15 +95,15 @@ fn add(held: &mut PersonalData, row: &Row, first_column: i32) {
     }
 }
 
-/// Takes address and name out of the customer's events, the one that tells of the erasure included. The
-/// events keep the shape that the contract gives them.
+/// Removes address and name from the customer's events, including the one that records the erasure. The
+/// events keep the form that the contract requires.
 fn redact_events(customer_id: Uuid, address: &str, held: &mut PersonalData) {
     static VALUES: Statement = Statement::new(
         c"SELECT changes ->> 'email', changes ->> 'name'
             FROM customers.events WHERE customer_id = $1",
         &[UUIDOID],
     );
-    // A text that is longer than any that may be kept is not looked into.
+    // A text longer than the limit is not searched: it counts as containing personal data.
     static FREE_TEXTS: Statement = Statement::new(
         c"SELECT position,
                  CASE WHEN octet_length(reason) <= 4000 THEN reason END, octet_length(reason) > 4000,
@@ -179,13 +179,13 @@ fn reapply_erasures() -> i64 {
     })
 }
 
-/// Passes over an entry of the ledger that is there already, so that a ledger can be loaded over a part of it.
+/// Skips a row whose customer is in the ledger already, so that a ledger can be loaded over part of itself.
 #[pg_extern(sql = false)]
 fn keep_erasure(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
     static IS_KEPT: Statement =
         Statement::new(c"SELECT true FROM customers.erasures WHERE customer_id = $1", &[UUIDOID]);
     entry_point(|| {
-        // SAFETY: this is the call at hand.
+        // SAFETY: PostgreSQL passes the frame of the current call.
         let trigger = unsafe { Trigger::from_call(fcinfo, &[TriggerTiming::BeforeRow]) };
         let numbers = trigger.column_numbers(&[ERASURE_COLUMNS[0]]);
         let [customer_id] = trigger.new_values(&numbers).values;
@@ -196,7 +196,7 @@ fn keep_erasure(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
 
 #[pg_extern(sql = false)]
 fn export_customer(customer_id: Option<Uuid>) -> Jsonb<'static> {
-    // Whole rows, so that columns which the owner added are told as well.
+    // Whole rows, so that columns which the owner added are exported too.
     static EVERYTHING: Statement = Statement::new(
         c"SELECT jsonb_build_object(
                      'customer', to_jsonb(customer),

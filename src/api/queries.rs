@@ -1,5 +1,5 @@
-//! The reads. Each is one statement, run with the caller's snapshot; those of the duty reader with the caller's
-//! rights, too.
+//! The functions that read. Each runs one statement with the caller's snapshot; those of the duty reader
+//! also with the caller's rights.
 
 use super::read;
 use crate::customer::data_owner::{as_caller, as_data_owner};
@@ -29,7 +29,7 @@ fn find_customer<'call>(email: Option<Text<'_>>, result: ResultSet<'call>) -> Re
     as_caller(|| {
         let email = read("email", email, email::INPUT_LIMIT).or_raise();
         let email = email.ok_or(Refusal::Missing { argument: "email" }).or_raise();
-        // No customer holds a reserved address as one to be found by: erasure has freed the person's own.
+        // A reserved address is refused: an erased customer cannot be found by address.
         let email = email::canonical(email).or_raise();
         result.fill(&BY_EMAIL, &[email.into_datum()]).0
     })
@@ -78,8 +78,8 @@ fn search_customers<'call>(
     page_size: Option<i32>,
     result: ResultSet<'call>,
 ) -> ResultSet<'call> {
-    // Addresses compare by their bytes (COLLATE "C"), so those that begin alike stand together in the
-    // unique index; no address holds the noncharacter that ends the range.
+    // Addresses compare bytewise (COLLATE "C"), so those with one prefix are adjacent in the unique index.
+    // No address contains the noncharacter that ends the range.
     static BY_PREFIX: Statement = Statement::new(
         select_profile!(
             "WHERE email COLLATE \"C\" >= $1 AND email COLLATE \"C\" < $2

@@ -48,7 +48,8 @@ fn register(
     write(&INSERT, &params(customer_id, email, name)?).ok_or(Refusal::NotWritten)
 }
 
-/// The parameters of an INSERT, checked: what is refused for its length must not even be copied.
+/// The parameters of an INSERT. Their length is checked first, so that a value which is too long is not
+/// even copied.
 fn params(
     customer_id: Uuid,
     email: Option<Text>,
@@ -60,14 +61,14 @@ fn params(
     Ok([customer_id.into_datum(), email.into_datum(), name.into_datum()])
 }
 
-/// Registers under a given id, or finds that this very customer has been. None when the id or the
-/// address is another customer's: a plain INSERT then says which.
+/// Registers under a given id, or returns the customer if the same call has registered it before. None if
+/// id or address belong to another customer: a plain INSERT then raises the error that names which.
 fn register_once(
     customer_id: Uuid,
     email: Option<Text>,
     name: Option<Text>,
 ) -> Result<Option<Profile>, Refusal> {
-    // Without a target: an attempt that runs at the same time may be noticed by its address first.
+    // No conflict target: a concurrent call with the same arguments may conflict on the address first.
     static INSERT_ONCE: Statement = Statement::new(
         sql!(
             "INSERT INTO customers.customers (customer_id, email, name, status)

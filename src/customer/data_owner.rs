@@ -1,4 +1,4 @@
-//! Whose rights functions work with: the data's owner's, or their caller's.
+//! Whose rights functions work with: those of the data owner, the owner of customers.customers, or their caller's.
 
 use super::schema::{CUSTOMERS, TABLES};
 use crate::postgres::catalog_cache::CatalogCache;
@@ -8,14 +8,14 @@ use crate::postgres::statement::{Statement, connected};
 use crate::postgres::text::Text;
 use crate::refusal::Refusal;
 
-/// The body of a function that works on the tables for its caller: with the rights of the owner of
-/// customers.customers, never with those of the superuser who installed the extension. So a trigger, a default
-/// or an index expression of the owner's gains nothing.
+/// Runs the body of a function that works on the tables with the rights of the data owner, never with those
+/// of the superuser who installed the extension: a trigger, default or index expression that the data owner
+/// added runs with no more rights than its author has.
 pub fn as_data_owner<T>(body: impl FnOnce() -> T) -> T {
     as_caller(|| CUSTOMERS.as_owner(body))
 }
 
-/// The body of a function that works with its caller's rights.
+/// Runs the body of a function that works with its caller's rights.
 pub fn as_caller<T>(body: impl FnOnce() -> T) -> T {
     entry_point(|| {
         protect_all(false);

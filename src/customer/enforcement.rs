@@ -1,9 +1,9 @@
-//! Proof that the rules are in force, and of the order of what is recorded.
+//! Enforcement: evidence that the rules were applied to every row written, and that events are recorded in order.
 //!
-//! Between CREATE EXTENSION and attach(), or with triggers disabled, a statement would write past the rules. So
-//! the triggers count what they have seen, and a function whose write they have not seen refuses it. They also
-//! keep which commands have written customers that are not recorded yet: another command that changed such a
-//! customer would be recorded before it.
+//! Between CREATE EXTENSION and attach(), or with triggers disabled, a statement would bypass the rules. So
+//! the triggers count their calls, and a function that wrote without being counted refuses. They also keep
+//! the commands whose rows are not recorded yet: if another command changed such a row, its change would be
+//! recorded before the first.
 
 use crate::postgres::trigger::Trigger;
 use crate::refusal::Refusal;
@@ -11,7 +11,7 @@ use pgrx::pg_sys::CommandId;
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 
-/// What the triggers have seen in this session.
+/// How often the triggers have fired in this session.
 #[derive(Clone, Copy)]
 struct Seen {
     rows_guarded: u64,
@@ -68,18 +68,19 @@ pub fn recorded(command: CommandId, kind: Kind) {
     with_unrecorded(|commands| commands.retain(|unrecorded| *unrecorded != (command, kind)));
 }
 
-/// Whether a row that this command has written is not recorded yet.
+/// Whether a row written by this command is not recorded yet.
 pub fn is_unrecorded(command: CommandId) -> bool {
     with_unrecorded(|commands| commands.iter().any(|(unrecorded, _)| *unrecorded == command))
         == Some(true)
 }
 
-/// To be called when a transaction has ended: the next one counts its commands anew.
+/// To be called when a transaction has ended: the next one numbers its commands from the beginning.
 pub fn end_transaction() {
     with_unrecorded(Vec::clear);
 }
 
-/// Runs a statement that writes customers and says whether it wrote any.
+/// Runs a statement that writes customers and returns whether it wrote any; refuses if it did and the guard or
+/// the recording trigger did not fire.
 pub fn ensure_rules_fired<T>(statement: impl FnOnce() -> (T, bool)) -> T {
     let before = SEEN.get();
     let (result, wrote) = statement();

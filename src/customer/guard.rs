@@ -1,5 +1,5 @@
-//! The BEFORE triggers: one holds every row to the rules, whoever writes it; one keeps rows from being
-//! removed.
+//! The BEFORE triggers: the guard applies the rules to every row written by whatever statement;
+//! refuse_removal refuses to remove customers, and to change or remove events.
 
 use super::enforcement::{self, Kind};
 use super::operation;
@@ -19,7 +19,7 @@ use pgrx::prelude::*;
 #[pg_extern(sql = false)]
 fn guard(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
     entry_point(|| {
-        // SAFETY: this is the call at hand.
+        // SAFETY: PostgreSQL passes the frame of the current call.
         let trigger = unsafe { Trigger::from_call(fcinfo, &[TriggerTiming::BeforeRow]) };
         check_way(&trigger).or_raise();
         let command = command_id();
@@ -52,7 +52,7 @@ fn guard(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
     })
 }
 
-/// Refuses a row that comes by a way on which the statement triggers do not fire, so that its change would not
+/// Refuses a row written in a way that does not fire the statement triggers, so that its change would not
 /// be recorded.
 fn check_way(trigger: &Trigger) -> Result<(), Refusal> {
     if IsLogicalWorker() {
@@ -64,8 +64,8 @@ fn check_way(trigger: &Trigger) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// NULL where a column has a default means the default, as ORMs send it: here that which the owner has chosen,
-/// in admit() that of the table as it was created.
+/// NULL in a column with a default means the default, as ORMs send it. Sets the defaults that the table's
+/// owner has chosen; admit() sets those that the table was created with.
 fn set_defaults(trigger: &Trigger, numbers: &[i32; 7], row: &mut CustomerRow) {
     let missing: Vec<usize> = row.missing_defaults().collect();
     if missing.is_empty() || has_our_defaults(trigger.table_oid()) {
@@ -76,7 +76,7 @@ fn set_defaults(trigger: &Trigger, numbers: &[i32; 7], row: &mut CustomerRow) {
     }
 }
 
-/// Holds a new customer to the rules, and sets what the trigger maintains.
+/// Applies the rules to a new customer, and sets the columns that the guard maintains.
 pub fn admit(row: &mut CustomerRow) -> Result<(), Refusal> {
     if row.given_id().is_none() {
         row.set_id(random_key());
@@ -107,7 +107,7 @@ fn update(old: &CustomerRow, new: &mut CustomerRow) -> Result<(), Refusal> {
     }
     protect_row(new, Some(old));
     let is_erasing = new.given_id().is_some_and(operation::erases);
-    // What stays was canonical when it came in.
+    // Unchanged values were made canonical when they were written.
     if new.differs(old, Field::Email) && !is_erasing {
         canonicalise_email(new)?;
     }
@@ -131,8 +131,8 @@ fn update(old: &CustomerRow, new: &mut CustomerRow) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// No message of the owner's constraints or triggers may hold what is in the row. What cannot be read is
-/// refused where it is used.
+/// Remembers the row's values, so that no error of an added constraint or trigger discloses them. A value
+/// that cannot be read is skipped: it is refused where it is used.
 fn protect_row(new: &CustomerRow, old: Option<&CustomerRow>) {
     fn text<'row>(row: &'row CustomerRow, field: Field) -> Option<&'row str> {
         row.read(field).ok().flatten()
@@ -169,8 +169,9 @@ fn status(row: &CustomerRow) -> Result<Status, Refusal> {
     Ok(Status::parse(status)?)
 }
 
-/// When a customer registered, where somebody says so, in microseconds since 2000: not before 1900, and not in
-/// the future. The clock runs on after now(), and a client's clock may be ahead by some seconds.
+/// A given registration time in microseconds since 2000: not before 1900, and not in the future. Compared
+/// with the clock, which has advanced since now(); up to ten seconds ahead, as a client's clock may be,
+/// become now().
 pub fn registration_moment(moment: i64) -> Result<i64, Refusal> {
     const SECOND: i64 = 1_000_000;
     const CLOCK_SKEW: i64 = 10 * SECOND;
@@ -188,12 +189,12 @@ pub fn registration_moment(moment: i64) -> Result<i64, Refusal> {
     }
 }
 
-/// Fires for each row as well as for each statement: what comes through a parent fires for its rows alone.
+/// Fires for each statement and for each row: a statement on a parent table fires only the row trigger.
 #[pg_extern(sql = false)]
 fn refuse_removal(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
     entry_point(|| {
         let timings = [TriggerTiming::BeforeStatement, TriggerTiming::BeforeRow];
-        // SAFETY: this is the call at hand.
+        // SAFETY: PostgreSQL passes the frame of the current call.
         let trigger = unsafe { Trigger::from_call(fcinfo, &timings) };
         match (trigger.table_name().to_bytes(), trigger.operation()) {
             (_, Operation::Insert) => Refusal::OnlyAsTrigger.raise(),

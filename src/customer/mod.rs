@@ -1,4 +1,5 @@
-//! A customer's row: the tables of the schema, the rules that a row is held to, and the proof that they are.
+//! Customers: the tables of the schema, a customer's row, the guard that applies the rules to it, and their
+//! enforcement.
 
 pub mod data_owner;
 pub mod enforcement;

@@ -1,5 +1,5 @@
-//! What the operation at hand may do, and why it is done. Functions of ours say so before they write; the
-//! triggers ask before they refuse, and record the reason.
+//! What the current operation is permitted to do, and its reason. A function declares its operation before
+//! it writes; the triggers ask before they refuse, and record the reason.
 
 use pgrx::Uuid;
 use std::cell::RefCell;
@@ -8,9 +8,9 @@ use std::cell::RefCell;
 pub struct Operation {
     /// Whether old events may be deleted.
     pub prunes: bool,
-    /// The customer who is to be forgotten, here and in the events.
+    /// The customer whose row and events may be redacted.
     pub erases: Option<Uuid>,
-    /// Whose events get which reason.
+    /// The customer whose events get the reason, and the reason.
     pub reason: Option<(Uuid, String)>,
 }
 
@@ -18,8 +18,8 @@ thread_local! {
     static OPERATION: RefCell<Operation> = RefCell::default();
 }
 
-/// Does the work of an operation, which ends with it, also where the work is refused. An operation may be begun
-/// within another, by a trigger of the owner's.
+/// Runs `work` as an operation, which ends with it, also if it raises. Operations nest: a trigger added to
+/// the tables may call a function that begins one.
 pub fn during<T>(operation: Operation, work: impl FnOnce() -> T) -> T {
     struct Restore(Operation);
     impl Drop for Restore {

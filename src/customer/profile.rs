@@ -19,22 +19,23 @@ macro_rules! profile_columns {
 }
 pub(crate) use profile_columns;
 
-/// A composite datum. Rust has no use for its fields, so it travels as PostgreSQL formed it.
+/// A composite datum, kept in PostgreSQL's form: Rust does not read its fields.
 pub struct Profile(pg_sys::Datum);
 
 impl_sql_translatable!(Profile, "profile");
 
 impl Profile {
-    /// From a row of [`profile_columns`], copied into `context`.
+    /// From a row of [`profile_columns`], copied to `context`.
     pub fn from_row(row: &Row, context: pg_sys::MemoryContext) -> Self {
-        // SAFETY: the description of a type that exists.
+        // SAFETY: type_desc() returns a live descriptor, from which the OID is copied at once.
         let r#type = unsafe { (*type_desc()).tdtypeid };
         // SAFETY: the descriptor lives as long as the row.
         if !describes_customers(&unsafe { PgTupleDesc::from_pg_unchecked(row.tuple_desc()) }) {
             Refusal::OtherColumn.raise();
         }
-        // SAFETY: heap_copy_tuple_as_datum returns a composite datum of its own, whose header says
-        // "record"; the columns are those of customers.profile, as was just seen, so saying that instead is true.
+        // SAFETY: heap_copy_tuple_as_datum returns a new composite datum whose header names the type
+        // "record". Its columns have the types of customers.profile, as was just verified, so the header
+        // may name that type.
         unsafe {
             let caller = pg_sys::MemoryContextSwitchTo(context);
             let datum = pg_sys::heap_copy_tuple_as_datum(row.tuple(), row.tuple_desc());
@@ -51,7 +52,8 @@ impl From<&CustomerRow<'_>> for Profile {
     fn from(row: &CustomerRow) -> Self {
         let mut nulls = row.values().map(|value| value.is_none());
         let mut values = row.values().map(|value| value.unwrap_or(pg_sys::Datum::null()));
-        // SAFETY: the values are of the types that the descriptor says; heap_form_tuple copies them.
+        // SAFETY: type_desc() has verified that the descriptor's columns have the types of
+        // CUSTOMER_COLUMNS, which the values are in the order of; heap_form_tuple copies them.
         unsafe {
             let tuple =
                 pg_sys::heap_form_tuple(type_desc(), values.as_mut_ptr(), nulls.as_mut_ptr());
@@ -69,20 +71,20 @@ unsafe impl BoxRet for Profile {
     }
 }
 
-/// Whether rows so described are customers, column for column.
+/// Whether the rows of a descriptor have the column types of a customer.
 fn describes_customers(desc: &PgTupleDesc) -> bool {
     has_types(desc, CUSTOMER_COLUMNS.iter().map(|column| column.r#type))
 }
 
-/// PostgreSQL's own description of the type, to be used at once. Refuses a type that was altered; DROP and CREATE EXTENSION give it
-/// another OID.
+/// The descriptor of the type in PostgreSQL's type cache; to be used at once. Refuses if the type was
+/// altered. DROP and CREATE EXTENSION give the type another OID.
 fn type_desc() -> pg_sys::TupleDesc {
     thread_local! {
-        // The type cache forgets its description when it hears of the changes that this does.
+        // Invalidated by the same changes upon which the type cache frees its descriptor.
         static KNOWN: CatalogCache<(), Option<pg_sys::TupleDesc>> = const { CatalogCache::new() };
     }
-    // SAFETY: a look-up in the type catalogue by name and schema, which is what this cache is keyed by; the
-    // entry for a type that exists, whose description is null where it is no row.
+    // SAFETY: TYPENAMENSP is keyed by name and schema, in this order. lookup_type_cache is called for an
+    // existing type only, and its tupDesc is null if the type is not composite.
     let look_up = || unsafe {
         let schema = pg_sys::get_namespace_oid(c"customers".as_ptr(), true);
         let oid = pg_sys::GetSysCacheOid(

@@ -1,4 +1,4 @@
-//! A row of customers.customers, as triggers and the fast path see it.
+//! A row of customers.customers, as the triggers and the fast path process it.
 
 use crate::postgres::error::OrRaise;
 use crate::postgres::statement::Param;
@@ -20,7 +20,7 @@ enum Column {
     Version,
 }
 
-/// The columns whose changes are counted and recorded.
+/// The columns whose changes increment the version and are recorded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Field {
     Email,
@@ -31,7 +31,7 @@ pub enum Field {
 impl Field {
     pub const ALL: [Self; 3] = [Self::Email, Self::Name, Self::Status];
 
-    /// As documents and messages spell it.
+    /// The name in documents and messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Email => "email",
@@ -57,20 +57,19 @@ impl Field {
     }
 }
 
-/// The values of one row; valid as long as what they were read from.
+/// The values of one row; valid as long as the row they were read from.
 pub struct CustomerRow<'row> {
     values: Values<'row, 7>,
     written: [bool; 7],
 }
 
 impl<'row> CustomerRow<'row> {
-    /// The values are those of the columns of [`CUSTOMER_COLUMNS`](super::schema::CUSTOMER_COLUMNS), by
-    /// number.
+    /// The values of [`CUSTOMER_COLUMNS`](super::schema::CUSTOMER_COLUMNS), in that order.
     pub fn new(values: Values<'row, 7>) -> Self {
         Self { values, written: [false; 7] }
     }
 
-    /// A customer in the making, whose other values are the guard's to set.
+    /// A customer to be registered, whose other values the guard sets.
     pub fn registering(
         customer_id: Uuid,
         email: Option<Text<'row>>,
@@ -93,7 +92,7 @@ impl<'row> CustomerRow<'row> {
         self.values.values
     }
 
-    /// Which values have been set, with their columns' places.
+    /// The values that were set, each with its column's place.
     pub fn written(&self) -> impl Iterator<Item = (usize, pg_sys::Datum)> {
         let set = (0..7).filter(|i| self.written[*i]);
         set.filter_map(|i| Some((i, self.values.values[i]?)))
@@ -103,27 +102,28 @@ impl<'row> CustomerRow<'row> {
         self.values.values[column as usize]
     }
 
-    /// The customer's id, which only a table without its key lacks.
+    /// The customer's id. Refuses NULL, which only a table that has lost its primary key can hold.
     pub fn id(&self) -> Uuid {
         self.given_id().ok_or(Refusal::Missing { argument: "customer_id" }).or_raise()
     }
 
     pub fn given_id(&self) -> Option<Uuid> {
-        // SAFETY: the column is of type uuid.
+        // SAFETY: column_numbers() has verified that the column is of type uuid.
         self.value(Column::CustomerId).and_then(|value| unsafe { Uuid::from_datum(value, false) })
     }
 
     fn text(&self, field: Field) -> Option<Text<'_>> {
-        // SAFETY: the three fields are of type text, and live as long as the row.
+        // SAFETY: column_numbers() has verified that the three columns are of type text; the datum lives as
+        // long as the row.
         self.value(field.column()).map(|value| unsafe { Text::new(value) })
     }
 
-    /// The text of a field, refused where it is longer than any that could pass or not valid UTF-8.
+    /// The text of a field; refused if it is longer than the rules allow or not valid UTF-8.
     pub fn read(&self, field: Field) -> Result<Option<&str>, Refusal> {
         self.text(field).map(|text| text.read(field.name(), field.limit())).transpose()
     }
 
-    /// Whether a field has another value than in `other`, byte by byte: what is stored need not be valid.
+    /// Whether a field differs from that of `other`, byte by byte: stored values need not be valid.
     pub fn differs(&self, other: &CustomerRow, field: Field) -> bool {
         let (mine, theirs) = (self.text(field), other.text(field));
         mine.map(Text::octets) != theirs.map(Text::octets)
@@ -185,7 +185,7 @@ impl<'row> CustomerRow<'row> {
         self.written[column as usize] = true;
     }
 
-    /// The places of the columns whose NULL means their default, and which are NULL.
+    /// The places of the columns that are NULL and have a default.
     pub fn missing_defaults(&self) -> impl Iterator<Item = usize> {
         let columns = [Column::CustomerId, Column::Status, Column::RegisteredAt];
         let missing = columns.map(|column| self.value(column).is_none().then_some(column as usize));
@@ -198,7 +198,7 @@ impl<'row> CustomerRow<'row> {
         self.written[place] = value.is_some();
     }
 
-    /// The values of an event: id, version and moment of the change.
+    /// The columns that an event copies: id, version and time of the change.
     pub fn event_values(&self) -> [Param; 3] {
         [self.value(Column::CustomerId), self.value(Column::Version), self.value(Column::UpdatedAt)]
     }

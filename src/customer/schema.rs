@@ -1,6 +1,6 @@
-//! The one list of the tables that functions work with: names, columns, types, nullability.
+//! The tables that the functions work with: names, columns, types, nullability.
 //!
-//! `sql/attach/tables.sql` creates them so; a test compares the two.
+//! `sql/attach/tables.sql` creates them; a test compares the two.
 
 use crate::postgres::catalog_cache::CatalogCache;
 use crate::postgres::relation::{Column, NamedRelation};
@@ -18,8 +18,7 @@ pub static EVENTS: NamedRelation = NamedRelation::new(c"customers", c"events");
 /// The sequence that positions are drawn from.
 pub static POSITIONS: NamedRelation = NamedRelation::new(c"customers", c"events_position_seq");
 
-/// In the order of `customers.profile`. A table that was adopted may have them in another order, among columns
-/// of its owner's.
+/// In the order of `customers.profile`. An adopted table may have them in another order, among other columns.
 pub const CUSTOMER_COLUMNS: [Column; 7] = [
     Column::required(c"customer_id", UUIDOID),
     Column::required(c"email", TEXTOID),
@@ -65,7 +64,7 @@ const EPOCH_COLUMNS: [Column; 5] = [
     Column::required(c"pruned_to", INT8OID),
 ];
 
-/// Every table with its columns.
+/// Every table and its columns.
 pub const TABLES: [(&str, &[Column]); 5] = [
     ("customers", &CUSTOMER_COLUMNS),
     ("events", &EVENT_COLUMNS),
@@ -74,7 +73,7 @@ pub const TABLES: [(&str, &[Column]); 5] = [
     ("feed_epochs", &EPOCH_COLUMNS),
 ];
 
-/// Whether the defaults of a table of customers are those that it was created with.
+/// Whether a table of customers has the defaults that it was created with.
 pub fn has_our_defaults(table: Oid) -> bool {
     const OURS: [(&[u8], &[u8]); 3] = [
         (b"customer_id", b"gen_random_uuid()"),

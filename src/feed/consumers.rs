@@ -1,4 +1,4 @@
-//! Named readers of the feed, whose place is kept in the database.
+//! Consumers: named readers of the feed whose position the database keeps.
 
 use super::positions::{self, Feed};
 use super::reading::{end_of_feed, events_past};
@@ -55,14 +55,14 @@ fn fetch_events<'call>(
 ) -> ResultSet<'call> {
     as_data_owner(|| {
         let consumer = existing(consumer).or_raise();
-        // First, because nothing can be locked on a standby.
+        // Before the lock, which a standby cannot take.
         positions::ensure_readable().or_raise();
         let place = lock_place(consumer).or_raise();
         events_past(place, batch_size, result).or_raise()
     })
 }
 
-/// A consumer's place, locked to the end of the transaction.
+/// A consumer's position, with its row locked to the end of the transaction.
 fn lock_place(consumer: &str) -> Result<i64, Refusal> {
     static PLACE: Statement = Statement::new(
         c"SELECT position FROM customers.consumers WHERE consumer = $1 FOR UPDATE",
@@ -83,7 +83,8 @@ fn acknowledge(consumer: Option<Text<'_>>, up_to: Option<i64>) {
         let consumer = existing(consumer).or_raise();
         let up_to = given(up_to, "up_to").or_raise();
         let place = lock_place(consumer).or_raise();
-        // What lies beyond nobody can have read: acknowledging it would skip what is still to be committed.
+        // Nobody can have read a position beyond the end of the feed. Acknowledging it would skip events
+        // that are still to be committed.
         if up_to > place {
             ensure_read(up_to).or_raise();
         }
@@ -91,8 +92,8 @@ fn acknowledge(consumer: Option<Text<'_>>, up_to: Option<i64>) {
     });
 }
 
-/// Whether somebody can have read up to a position. For an instant a writer that begins can hold the end of the
-/// feed back behind what has been read: see `positions`.
+/// Refuses a position that no reader can have reached. Retries for about 100 ms: a writer that is taking
+/// its lock can briefly move the watermark back behind what was read, see `positions`.
 fn ensure_read(position: i64) -> Result<(), Refusal> {
     const ATTEMPTS: usize = 50;
     let read = || position <= end_of_feed();
@@ -113,7 +114,8 @@ fn named(consumer: Option<Text<'_>>) -> Result<&str, Refusal> {
     consumer.utf8("consumer")
 }
 
-/// The name of a consumer that must be there: one that no consumer can have is nobody's.
+/// The name of a consumer that must exist. A name of invalid length belongs to no consumer, so it is
+/// refused as unknown.
 fn existing(consumer: Option<Text<'_>>) -> Result<&str, Refusal> {
     let consumer = consumer.filter(|name| (1..=MAX_NAME_OCTETS).contains(&name.octets()));
     consumer.ok_or(Refusal::NoConsumer)?.utf8("consumer")

@@ -1,10 +1,10 @@
-//! customers.feed_epochs: up to where the feed was pruned.
+//! customers.feed_epochs: the position up to which the feed was pruned.
 
 use crate::postgres::statement::{Statement, connected};
 use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::INT8OID;
 
-/// The last event of the feed, as the active snapshot has it; None where there is none.
+/// The position of the last event that the active snapshot shows; None if there is none.
 pub fn last_event() -> Option<i64> {
     static LAST: Statement = Statement::new(c"SELECT max(position) FROM customers.events", &[]);
     LAST.read_value(&[])
@@ -17,7 +17,7 @@ pub fn pruned_to() -> i64 {
     PRUNED_TO.read_value(&[]).unwrap_or_default()
 }
 
-/// Keeps how far the feed was pruned, for readers and for dumps.
+/// Stores the position up to which the feed was pruned, for readers and for dumps.
 pub fn keep_pruned_to(position: i64) {
     static KEEP: Statement = Statement::new(
         c"INSERT INTO customers.feed_epochs AS kept (epoch, first_position, previous_end, began_at, pruned_to)

@@ -1,4 +1,4 @@
-//! One event: what it says, and how its parts are made.
+//! An event and its parts.
 
 use crate::customer::row::{CustomerRow, Field};
 use crate::postgres::ffi;
@@ -30,7 +30,7 @@ impl Type {
     }
 }
 
-/// What a notification tells of an event.
+/// The part of an event that its notification needs.
 pub struct Event {
     pub position: i64,
     pub event_id: Uuid,
@@ -40,7 +40,7 @@ pub struct Event {
     pub changed: Changed,
 }
 
-/// Which fields an event sets.
+/// The fields that an event sets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Changed {
     pub email: bool,
@@ -49,10 +49,10 @@ pub struct Changed {
 }
 
 impl Changed {
-    /// An erasure sets nothing that would be told.
+    /// An erasure publishes no new value.
     pub const NOTHING: Self = Self { email: false, name: false, status: false };
 
-    /// A registration sets what the customer has.
+    /// A registration sets all fields that have a value.
     pub fn registered(new: &CustomerRow) -> Self {
         Self { email: true, name: new.has_name(), status: true }
     }
@@ -75,7 +75,7 @@ impl Changed {
             .filter_map(|(changed, field)| changed.then_some(field))
     }
 
-    /// The names of the fields, and how many there are.
+    /// The names of the fields, and their number.
     pub fn names(self) -> ([&'static str; 3], usize) {
         let mut names = [""; 3];
         let count = names.iter_mut().zip(self.fields()).map(|(name, field)| *name = field.name());
@@ -83,8 +83,8 @@ impl Changed {
         (names, count)
     }
 
-    /// The new values as a jsonb object, in the memory context at hand. Refuses what is not valid UTF-8, as a
-    /// trigger of the owner's may have written it after the guard.
+    /// The new values as a jsonb object, in the current memory context. Refuses invalid UTF-8: a trigger
+    /// that fires after the guard can write it.
     pub fn to_jsonb(self, new: &CustomerRow) -> Result<pg_sys::Datum, Refusal> {
         let mut values = [None; 3];
         for (value, field) in values.iter_mut().zip(self.fields()) {
@@ -94,10 +94,10 @@ impl Changed {
     }
 }
 
-/// The login role of the session, with U+FFFD in place of what is not valid UTF-8: roles belong to the cluster,
-/// and may have been named in a database of another encoding.
+/// The login role of the session, with U+FFFD in place of invalid UTF-8: role names are shared by the
+/// cluster, and may come from a database of another encoding.
 pub fn session_user() -> String {
-    // SAFETY: the name is palloc'ed in the context at hand, and ends in NUL.
+    // SAFETY: GetUserNameFromId returns a palloc'ed text that ends in NUL, and is copied here.
     let name = unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(ffi::GetSessionUserId(), false)) };
     name.to_string_lossy().into_owned()
 }

@@ -1,4 +1,4 @@
-//! Writing to customers.events.
+//! Writes rows of customers.events.
 
 use crate::customer::schema::{EVENT_COLUMNS, EVENTS};
 use crate::postgres::catalog_cache::CatalogCache;
@@ -25,9 +25,9 @@ const TYPES: [BuiltinOid; COUNT] = {
 
 /// Appends the events of one statement.
 pub enum EventWriter {
-    /// Bypassing the executor, where the table has the shape that it was created with.
+    /// Bypasses the executor, where the table has the shape that it was created with.
     FastPath(HeapInsert, [i32; COUNT]),
-    /// Its owner has added columns, triggers or policies: PostgreSQL sees to them.
+    /// Runs an INSERT, where the table has other columns, triggers or policies.
     BySql,
 }
 
@@ -46,7 +46,8 @@ impl EventWriter {
         }
     }
 
-    /// Appends an event: the values of [`EVENT_COLUMNS`], made in memory that is freed afterwards.
+    /// Appends an event, whose values `values` returns in the order of [`EVENT_COLUMNS`], allocated in
+    /// memory that is freed afterwards.
     pub fn append(&mut self, values: impl FnOnce() -> [Param; COUNT]) {
         static INSERT: Statement = Statement::new(
             c"INSERT INTO customers.events (position, event_id, type, customer_id, version, occurred_at,

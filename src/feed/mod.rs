@@ -1,4 +1,4 @@
-//! The feed: what changed, in an order that readers can trust, and the notifications that say so.
+//! The feed: events in an order in which no reader misses one, and the notifications that announce them.
 
 mod consumers;
 mod epochs;
@@ -21,7 +21,7 @@ pub fn register_transaction_callbacks() {
     register_callbacks(Some(at_end_of_transaction), Some(at_end_of_savepoint));
 }
 
-/// Nothing in here can fail: a commit cannot be undone any more.
+/// Must not fail: a commit cannot be undone any more.
 #[pg_guard]
 unsafe extern "C-unwind" fn at_end_of_transaction(
     event: pg_sys::XactEvent::Type,

@@ -1,4 +1,4 @@
-//! Notifications on the channel "customers": hints without personal data, never the only copy.
+//! Notifications on the channel "customers": hints to read the feed, without personal data.
 
 use super::event::Event;
 use super::worker::slot;
@@ -11,17 +11,18 @@ use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::time::{Duration, Instant};
 
-/// What the transaction at hand has announced.
+/// What the current transaction has announced.
 struct Tally {
-    /// By savepoint, the innermost last: one that is rolled back takes its notifications along.
+    /// By savepoint, the innermost last. A rollback to a savepoint discards its notifications, so its part
+    /// is dropped.
     parts: Vec<Part>,
 }
 
 struct Part {
     savepoint: pg_sys::SubTransactionId,
-    /// Events announced one by one.
+    /// The number of events announced one by one.
     announced: i64,
-    /// Whether a notification that stands for the rest has been sent.
+    /// Whether the notification that stands for all further events was sent.
     rest: bool,
 }
 
@@ -31,7 +32,7 @@ thread_local! {
 }
 
 impl Tally {
-    /// How many more events may be announced one by one; None after the rest has been announced.
+    /// How many more events may be announced one by one; None once the rest was announced.
     fn left(&self) -> Option<i64> {
         let announced: i64 = self.parts.iter().map(|part| part.announced).sum();
         let rest = self.parts.iter().any(|part| part.rest);
@@ -39,7 +40,7 @@ impl Tally {
         (!rest).then(|| (limit - announced).max(0))
     }
 
-    /// The part to count in.
+    /// The part of the current savepoint.
     fn current(&mut self) -> &mut Part {
         let savepoint = ffi::GetCurrentSubTransactionId();
         if self.parts.last().is_none_or(|part| part.savepoint != savepoint) {
@@ -59,7 +60,7 @@ pub fn end_transaction() {
     });
 }
 
-/// To be called when a savepoint is released, into its parent, or rolled back.
+/// To be called when a savepoint ended: with its parent if it was released, None if it was rolled back.
 pub fn end_savepoint(
     savepoint: pg_sys::SubTransactionId,
     parent: Option<pg_sys::SubTransactionId>,
@@ -78,7 +79,7 @@ pub fn end_savepoint(
     });
 }
 
-/// Who sends the notifications of a statement's events.
+/// What sends the notifications of a statement's events.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
     Nobody,
@@ -86,12 +87,12 @@ pub enum Sender {
     Worker,
 }
 
-/// How an event is told.
+/// How an event is announced.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Announcement {
-    /// By a notification of its own.
+    /// By its own notification.
     Event,
-    /// By one that stands for it and all later events of its transaction.
+    /// By one notification that stands for this and all later events of its transaction.
     Rest,
 }
 
@@ -110,15 +111,15 @@ pub fn begin_statement(sequence: pg_sys::Oid) -> Sender {
     }
 }
 
-/// Whether notifications may be put into PostgreSQL's queue. It belongs to the whole cluster, and any role can
-/// keep it from being emptied: with LISTEN and an open transaction. A transaction that finds it full fails at
-/// its commit, so nothing is put into one that is half full; a WARNING says so now and then.
+/// Whether notifications may be added to PostgreSQL's queue. The queue is shared by the cluster, and any
+/// role can keep it from being emptied, by LISTEN and an open transaction. A transaction that finds it full
+/// fails at its commit, so nothing is added once it is half full; a WARNING says so at most once a minute.
 pub fn queue_has_room() -> bool {
     const WARN_EVERY: Duration = Duration::from_secs(60);
     thread_local! {
         static WARNED: Cell<Option<Instant>> = const { Cell::new(None) };
     }
-    // SAFETY: the function takes no argument and returns a float8.
+    // SAFETY: the function reads no argument, so null is a valid fcinfo; it returns a float8.
     let used = unsafe { pg_sys::pg_notification_queue_usage(std::ptr::null_mut()) };
     if f64::from_bits(used.value() as u64) < 0.5 {
         return true;
@@ -139,7 +140,7 @@ pub fn queue_has_room() -> bool {
 /// room for those that begin at the same time. Ours take less than 300 of a page's 8192 octets each.
 pub fn max_notifications() -> i64 {
     const PER_PAGE: i64 = 25;
-    // SAFETY: a setting of the server's start.
+    // SAFETY: a setting that only a restart changes.
     #[cfg(not(any(feature = "pg15", feature = "pg16")))]
     let pages = i64::from(unsafe { pg_sys::max_notify_queue_pages });
     // QUEUE_MAX_PAGE of async.c.
@@ -148,7 +149,7 @@ pub fn max_notifications() -> i64 {
     pages / 32 * PER_PAGE
 }
 
-/// How the next event of the transaction is to be told; None where it is not.
+/// How the transaction's next event is announced; None if it is not.
 pub fn next_announcement(sender: Sender) -> Option<Announcement> {
     if sender == Sender::Nobody {
         return None;
@@ -165,7 +166,7 @@ pub fn next_announcement(sender: Sender) -> Option<Announcement> {
     })
 }
 
-/// The payload for one event: `notification.schema.json` of the contract.
+/// The payload of one event: `notification.schema.json` of the contract.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct EventNotification<'a> {
@@ -177,14 +178,14 @@ struct EventNotification<'a> {
     changed: &'a [&'static str],
 }
 
-/// The payload that stands for the rest of a transaction's events, of which `position` is the first.
+/// The payload that stands for the rest of a transaction's events, from `position` on.
 #[derive(Serialize)]
 struct RestNotification {
     r#type: &'static str,
     position: i64,
 }
 
-/// Sends a notification, with the transaction at hand.
+/// Adds a notification to the current transaction.
 pub fn send(event: &Event, announcement: Announcement) {
     let payload = match announcement {
         Announcement::Event => {
@@ -206,6 +207,6 @@ pub fn send(event: &Event, announcement: Announcement) {
     };
     let payload = payload.expect("numbers and texts can be written as JSON");
     let payload = CString::new(payload).expect("a payload holds no NUL");
-    // SAFETY: PostgreSQL copies both strings.
+    // SAFETY: both strings end in NUL, and Async_Notify copies them.
     unsafe { pg_sys::Async_Notify(c"customers".as_ptr(), payload.as_ptr()) }
 }

@@ -1,11 +1,11 @@
-//! Positions: how they are drawn, and up to where a reader knows that the feed is complete.
+//! Positions: how they are drawn, and up to which one the feed is complete for a reader.
 //!
-//! Positions are drawn before their transactions commit, and not in the order in which these commit.
-//! So a transaction that is going to draw positions first takes a shared lock whose key is the last
-//! position drawn so far, and holds it to its end. Whatever it draws lies above its key. A reader that
-//! takes the last position H, then the lowest key M that is held, then a new snapshot, may read up to
-//! the lower of both, the watermark: a writer it did not see will draw above H, one it saw draws above M, and
-//! one that is gone is visible in the snapshot. `doc/watermark.md` has the argument in full.
+//! Positions are drawn before their transactions commit, and transactions commit in another order. So
+//! before a transaction draws its first position, it takes a shared lock whose key is the last position
+//! drawn so far, and holds it to its end: all of its positions lie above its key. A reader takes the last
+//! position H, then the lowest key M that is held, then a new snapshot, and may read up to the lower of the
+//! two, the watermark. A writer whose lock it did not see will draw above H, one whose lock it saw draws
+//! above M, and one that has ended is visible in the snapshot. `doc/watermark.md` has the full argument.
 
 use super::epochs;
 use super::worker::slot;
@@ -18,15 +18,15 @@ use crate::refusal::Refusal;
 use pgrx::prelude::*;
 use std::cell::Cell;
 
-/// Sets our locks apart from other extensions' among the user locks, which no SQL function can take: 11 bits.
+/// Distinguishes these locks among the user locks, which no SQL function can take. 11 bits.
 const LOCK_CLASS: u32 = 0x62D;
-/// A position is exact as a number of JSON, so it has so many bits at most; so has a key, which is one.
+/// A position must be exact as a JSON number, so it has at most this many bits; so has a key, which is a position.
 const POSITION_BITS: u32 = 53;
-/// As many bits of a key as do not fit into the third field of a lock's tag.
+/// The number of bits of a key that do not fit into the third field of a lock's tag.
 const HIGH_KEY_BITS: u32 = POSITION_BITS - 32;
 
 thread_local! {
-    /// The lock that the transaction at hand holds.
+    /// The lock that the current transaction holds.
     static HELD: Cell<Option<pg_sys::LOCKTAG>> = const { Cell::new(None) };
     /// The sequence that this session has drawn from, the position that it had reached, and when it was last
     /// compared with the feed, in microseconds since 2000.
@@ -36,12 +36,12 @@ thread_local! {
 /// Draws positions for the events of one statement.
 pub struct Positions {
     sequence: OpenRelation,
-    /// All positions of the transaction lie above it, or readers would lose events.
+    /// Every position of the transaction must lie above it, or readers would miss events.
     key: i64,
 }
 
 impl Positions {
-    /// Takes the transaction's lock before its first event draws a position.
+    /// Takes the transaction's lock, unless it is held already.
     pub fn open() -> Self {
         let sequence = open_sequence();
         let key = HELD.get().map_or_else(|| hold(&sequence), |tag| key_of(&tag));
@@ -53,7 +53,7 @@ impl Positions {
     }
 
     pub fn draw(&self) -> i64 {
-        // SAFETY: the OID of the sequence that is open.
+        // SAFETY: `self` keeps the sequence open, so the OID is that of a sequence.
         let position = unsafe { pg_sys::nextval_internal(self.sequence.oid(), false) };
         if position <= self.key {
             Refusal::PositionsRepeat.raise();
@@ -72,13 +72,14 @@ fn open_sequence() -> OpenRelation {
     if sequence.is_sequence() { sequence } else { Refusal::NotAttached.raise() }
 }
 
-/// Takes the lock, once for each transaction, and gives its key.
+/// Takes the transaction's lock, and returns its key.
 fn hold(sequence: &OpenRelation) -> i64 {
     let key = last_position(sequence);
     refuse_to_repeat(sequence.oid(), key);
     let tag = lock(key);
-    // Others may have drawn before the lock was there, and readers gone past its key. From here on nobody does,
-    // so a key that is read now lies below nobody's place.
+    // Between reading the key and taking the lock, others may have drawn positions, and readers may have
+    // passed the key. Now that the lock is held, no reader passes its key, so a key that is read again lies
+    // at or above every reader's position.
     let later = last_position(sequence);
     if later > key {
         let later_tag = lock(later);
@@ -90,14 +91,15 @@ fn hold(sequence: &OpenRelation) -> i64 {
     key
 }
 
-/// Takes the lock with a key, for the transaction and not for a savepoint, whose rollback would release it while
-/// what follows goes on drawing positions.
+/// Takes the lock with a key, for the transaction and not for a savepoint: a rollback to the savepoint
+/// would release it, while the transaction goes on drawing positions.
 fn lock(key: i64) -> pg_sys::LOCKTAG {
     if key >> POSITION_BITS != 0 {
         Refusal::PositionsExhausted.raise();
     }
     let tag = tag_of(key);
-    // SAFETY: should LockAcquire raise, the abort sets the owner anew.
+    // SAFETY: TopTransactionResourceOwner exists in a transaction. If LockAcquire raises, the abort sets
+    // CurrentResourceOwner.
     unsafe {
         let owner = pg_sys::CurrentResourceOwner;
         pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
@@ -107,9 +109,10 @@ fn lock(key: i64) -> pg_sys::LOCKTAG {
     tag
 }
 
-/// Lets a lock go that [`lock`] has taken.
+/// Releases a lock that [`lock`] has taken.
 fn release(tag: &pg_sys::LOCKTAG) {
-    // SAFETY: taken with this owner, which is still there.
+    // SAFETY: the lock was taken with TopTransactionResourceOwner, which lives until the transaction's
+    // locks are released.
     unsafe {
         let owner = pg_sys::CurrentResourceOwner;
         pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
@@ -141,9 +144,9 @@ fn refuse_to_repeat(sequence: pg_sys::Oid, last: i64) {
     REACHED.set((sequence, last, now));
 }
 
-/// Lets the lock go a moment before PostgreSQL would, then wakes the worker: it would find the lock still held
-/// otherwise, and sleep on. By now the transaction is visible or gone. Nothing in here can fail: it is called
-/// when a commit cannot be undone any more.
+/// Releases the lock slightly before PostgreSQL would, then wakes the worker, which would otherwise find
+/// the lock still held and sleep again. By now the transaction is visible or aborted. Must not fail: a
+/// commit cannot be undone any more.
 pub fn end_transaction() {
     if let Some(tag) = HELD.take() {
         release(&tag);
@@ -151,16 +154,16 @@ pub fn end_transaction() {
     }
 }
 
-/// Leaves the lock with the transaction that was prepared.
+/// Leaves the lock to the prepared transaction, which holds it until it is committed or rolled back.
 pub fn prepare_transaction() {
     HELD.set(None);
 }
 
-/// How far the feed goes.
+/// Up to which position the feed is complete.
 pub struct Watermark {
-    /// The last position drawn, by any transaction.
+    /// The last position drawn by any transaction.
     pub last: i64,
-    /// Up to here a snapshot that is newer than this sees every event there will ever be.
+    /// A snapshot taken after this was read sees every event that will ever exist up to here.
     pub complete_to: i64,
     pub sequence: pg_sys::Oid,
     lowest_key: Option<i64>,
@@ -174,7 +177,7 @@ impl Watermark {
             Refusal::Standby.raise();
         }
         let sequence = open_sequence();
-        // The order is the proof: first the sequence, then the locks, and the snapshot after both.
+        // The proof requires this order: first the sequence, then the locks, and the snapshot after both.
         let last = last_position(&sequence);
         let lowest_key = lowest_key();
         let complete_to = lowest_key.map_or(last, |key| last.min(key));
@@ -201,12 +204,12 @@ impl Feed {
         Self(watermark)
     }
 
-    /// Up to here a snapshot that is newer than this sees every event there will ever be.
+    /// A snapshot taken after this was read sees every event that will ever exist up to here.
     pub fn complete_to(&self) -> i64 {
         self.0.complete_to
     }
 
-    /// Whether the feed can go on from a place, as the active snapshot has it.
+    /// Refuses a position from which the feed cannot be continued, judged by the active snapshot.
     pub fn check_place(&self, place: i64) -> Result<(), Refusal> {
         let pruned_to = epochs::pruned_to();
         let end = self.0.last.max(pruned_to);
@@ -222,9 +225,10 @@ impl Feed {
     }
 }
 
-/// Refuses to read the feed where nobody could tell how far it goes.
+/// Refuses where the watermark cannot be determined: on a standby, which does not see the writers' locks,
+/// and with a snapshot that is kept for the transaction.
 pub fn ensure_readable() -> Result<(), Refusal> {
-    // SAFETY: variables of this backend.
+    // SAFETY: variables of this process, which has one thread.
     unsafe {
         if pg_sys::RecoveryInProgress() {
             return Err(Refusal::Standby);
@@ -236,9 +240,9 @@ pub fn ensure_readable() -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The lowest key that a transaction holds in this database.
+/// The lowest key that any transaction holds in this database.
 fn lowest_key() -> Option<i64> {
-    // SAFETY: PostgreSQL returns its list of locks as a copy of ours.
+    // SAFETY: GetLockStatusData returns a palloc'ed copy of the lock table, with `nelements` entries.
     let locks = unsafe {
         let data = &*pg_sys::GetLockStatusData();
         std::slice::from_raw_parts(data.locks, data.nelements as usize)
@@ -250,15 +254,15 @@ fn lowest_key() -> Option<i64> {
         .min()
 }
 
-/// The tag of a lock with this key. It differs from process to process, or writers that begin together
-/// would crowd around one entry of the lock table.
+/// The tag of a lock with this key. It also contains the process id: otherwise writers that begin at the
+/// same time would contend for one entry of the lock table.
 fn tag_of(key: i64) -> pg_sys::LOCKTAG {
     pg_sys::LOCKTAG {
-        // SAFETY: variables of this backend that never change.
+        // SAFETY: set once, when the backend starts.
         locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
         locktag_field2: LOCK_CLASS << HIGH_KEY_BITS | (key >> 32) as u32,
         locktag_field3: key as u32,
-        // SAFETY: as above.
+        // SAFETY: set once, when the backend starts.
         locktag_field4: unsafe { pg_sys::MyProcPid } as u16,
         locktag_type: pg_sys::LockTagType::LOCKTAG_USERLOCK as u8,
         locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
@@ -278,12 +282,12 @@ fn key_of(tag: &pg_sys::LOCKTAG) -> i64 {
     i64::from(high) << 32 | i64::from(tag.locktag_field3)
 }
 
-/// The last position drawn, by any transaction; 0 before the first. Read where nextval() reads it, whoever
-/// asks: who may write customers need not be allowed to look into the feed. A sequence that was restarted
-/// counts as drawn up to where it goes on.
+/// The last position drawn by any transaction; 0 before the first. Reads the sequence's page as nextval()
+/// does, without a privilege check: a role that may write customers need not have the right to read the
+/// feed. A sequence that was restarted counts as drawn up to its next value.
 fn last_position(sequence: &OpenRelation) -> i64 {
-    // SAFETY: the one row on the one page of a sequence, read under the lock that keeps it from changing.
-    // Follows read_seq_tuple of sequence.c.
+    // SAFETY: a sequence has one page with one row, which is copied under the buffer's share lock, so that
+    // nobody changes it meanwhile. Follows read_seq_tuple of sequence.c.
     let state = unsafe {
         let relation = sequence.as_ptr();
         ffi::with_error_boundary(|| {

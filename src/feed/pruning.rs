@@ -1,4 +1,4 @@
-//! Forgetting old events.
+//! Pruning: deleting old events.
 
 use super::epochs;
 use super::positions::{self, Feed};
@@ -13,7 +13,7 @@ use pgrx::datum::Interval;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, INTERVALOID};
 use pgrx::prelude::*;
 
-/// So many events are looked at and deleted by one statement.
+/// The most events that one statement examines and deletes.
 const CHUNK: i64 = 10_000;
 
 #[pg_extern(sql = false)]
@@ -35,11 +35,11 @@ fn prune_events(older_than: Option<Interval>, max_events: Option<i32>) -> i64 {
     })
 }
 
-/// Walks the feed from its beginning, and stops at the first event that is young, not acknowledged by every
-/// consumer, or not complete yet. Locks nothing that subscribers or readers wait for: a consumer that subscribes
-/// meanwhile, behind what is deleted, is told so when it reads.
+/// Deletes from the beginning of the feed, up to the first event that is too young, not acknowledged by
+/// every consumer, or above the watermark. Takes no lock that subscribers or readers wait for: a consumer
+/// that subscribes meanwhile, behind what is deleted, is refused with PT410 when it reads.
 fn prune(older_than: Interval, max_events: i64) -> i64 {
-    // The last of the next events to be deleted; NULL where there is none.
+    // The position of the last event to be deleted next; NULL if there is none.
     static LAST_OLD: Statement = Statement::new(
         c"WITH next AS (
           SELECT position, occurred_at < now() - least($1, interval '6000 years') AS is_old

@@ -1,4 +1,4 @@
-//! Reading the feed: by position.
+//! Reading the feed by position.
 
 use super::epochs;
 use super::positions::{self, Feed};
@@ -27,13 +27,14 @@ fn read_events<'call>(
     })
 }
 
-/// A batch of events past a position. What is returned survives a crash, as a reader's place does.
+/// A batch of events past a position. Flushed before it is returned, so that a crash cannot lose an event
+/// whose position the reader has stored.
 pub fn events_past<'call>(
     after: i64,
     batch_size: Option<i32>,
     result: ResultSet<'call>,
 ) -> Result<ResultSet<'call>, Refusal> {
-    // The shapes are those of the contract's schemas.
+    // The JSON objects have the form of the contract's schemas.
     static READ: Statement = Statement::new(
         c"SELECT position, event_id, type, customer_id, version, occurred_at,
                  CASE type
@@ -58,7 +59,8 @@ pub fn events_past<'call>(
         _ => return Err(Refusal::BatchSize { max: MAX_BATCH_SIZE }),
     };
     let feed = Feed::look();
-    // The snapshot has to be newer than the watermark, and what was pruned and what is left are to be of one.
+    // The snapshot must be newer than the watermark; what was pruned and what is left must be read with the
+    // same one.
     let (result, count) = with_latest_snapshot(|| {
         feed.check_place(after)?;
         let params = [after, feed.complete_to(), limit].map(IntoDatum::into_datum);
@@ -78,7 +80,7 @@ fn feed_position() -> i64 {
     })
 }
 
-/// The last event up to which the feed is complete; where it is empty, the last that was pruned.
+/// The position of the last event up to the watermark; if there is none, the last pruned position.
 pub fn end_of_feed() -> i64 {
     static LAST: Statement = Statement::new(
         c"SELECT max(position) FROM customers.events WHERE position <= $1",

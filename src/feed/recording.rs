@@ -1,4 +1,4 @@
-//! The AFTER triggers that write the events of a whole statement at once, in the same transaction.
+//! The AFTER STATEMENT triggers, which write the events of all rows of a statement in its transaction.
 
 use super::event::{Changed, Event, Type, session_user};
 use super::event_writer::EventWriter;
@@ -49,15 +49,14 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
     })
 }
 
-/// The body of a trigger that records: `rows` passes each row that is an event to the function that it is
-/// given.
+/// The body of these triggers: `rows` calls the function it is given once for each row that is an event.
 fn record(
     fcinfo: pg_sys::FunctionCallInfo,
     kind: Kind,
     rows: impl FnOnce(&Trigger, &[i32; 7], &mut dyn FnMut(Type, &CustomerRow, Changed)),
 ) -> TriggerResult {
     entry_point(|| {
-        // SAFETY: this is the call at hand.
+        // SAFETY: PostgreSQL passes the frame of the current call.
         let trigger = unsafe { Trigger::from_call(fcinfo, &[TriggerTiming::AfterStatement]) };
         if trigger.table_oid() != CUSTOMERS.oid() {
             Refusal::OnlyAsTrigger.raise();
@@ -66,7 +65,7 @@ fn record(
             Refusal::Inherits { table: "customers" }.raise();
         }
         let command = command_id();
-        // Who may write customers need not be allowed to write the feed.
+        // A role that may write customers need not have the right to write events.
         CUSTOMERS.as_owner(|| {
             let mut recorder = None;
             rows(
@@ -85,7 +84,7 @@ fn record(
     })
 }
 
-/// Records the registration of one customer, as the trigger does for all of a statement.
+/// Records the registration of one customer, as the trigger does for a statement.
 pub fn record_registration(new: &CustomerRow) {
     let mut recorder = Recorder::open();
     recorder.record(Type::Registered, new, Changed::registered(new));
@@ -99,7 +98,7 @@ struct Recorder {
     positions: Positions,
     recorded_by: Param,
     actor: Param,
-    /// Whose events have it.
+    /// The customer whose events get the reason, and the reason.
     reason: Option<(Uuid, Param)>,
 }
 

@@ -1,7 +1,7 @@
 //! Rust's allocator in a backend: a failed allocation ends the session, not the server.
 //!
-//! Rust's own answer to it is abort(), which makes the postmaster restart every session of the cluster.
-//! FATAL leaves through proc_exit(): the transaction is rolled back, the client is told (53200), and no Rust
+//! By default Rust calls abort(), upon which the postmaster ends every session of the cluster. FATAL exits
+//! through proc_exit() instead: the transaction is rolled back, the client receives 53200, and no Rust
 //! frame is jumped over.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-/// The system's allocator, with [`ON_FAILURE`].
+/// The system's allocator, which calls [`ON_FAILURE`] when an allocation fails.
 struct Allocator;
 
-/// What is called when no memory is to be had, a `fn() -> !`; null outside a backend, where Rust's own answer
-/// applies: tests and examples link this crate as well.
+/// The `fn() -> !` that a failed allocation calls. Null outside a backend (tests and examples link this
+/// crate too), where Rust's default applies.
 static ON_FAILURE: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
 /// To be called once, when the library is loaded.
@@ -23,12 +23,12 @@ pub fn on_failure(end_session: fn() -> !) {
     ON_FAILURE.store(end_session as *mut (), Ordering::Relaxed);
 }
 
-/// What reporting an error may need where nothing else is left. pgrx copies an error before it takes its jump
-/// buffer off the stack: where that copy fails for want of memory, the copy of that error fails again, until
-/// PostgreSQL ends the cluster. A memory context that grows asks for a megabyte or more at a time.
+/// Memory that is freed before an error is reported, so that the report can allocate. pgrx copies an error
+/// before it takes its jump buffer off the stack: if the copy fails for lack of memory, copying that
+/// failure fails too, until PostgreSQL PANICs. A memory context grows by a megabyte or more at a time.
 const RESERVE: usize = 8 * 1024 * 1024;
 
-/// Address space that nobody has written to: it costs no memory. Null while it is given away.
+/// The reserve; null while it is released. Its pages are never written, so it costs address space and no memory.
 static RESERVED: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 
 const RESERVE_LAYOUT: Layout = match Layout::from_size_align(RESERVE, 4096) {
@@ -36,15 +36,15 @@ const RESERVE_LAYOUT: Layout = match Layout::from_size_align(RESERVE, 4096) {
     Err(_) => panic!("a power of two"),
 };
 
-/// To be called before work that may run out of memory. Does without where none is to be had.
+/// Allocates the reserve, before work that may run out of memory. Without effect where the allocation fails.
 pub fn keep_reserve() {
     if RESERVED.load(Ordering::Relaxed).is_null() {
-        // SAFETY: the layout is not of size 0.
+        // SAFETY: the layout has a size other than 0.
         RESERVED.store(unsafe { System.alloc(RESERVE_LAYOUT) }, Ordering::Relaxed);
     }
 }
 
-/// To be called when an error is about to be reported.
+/// Frees the reserve. To be called before an error is reported.
 pub fn release_reserve() {
     let reserve = RESERVED.swap(ptr::null_mut(), Ordering::Relaxed);
     if !reserve.is_null() {
@@ -58,7 +58,7 @@ fn checked(allocated: *mut u8) -> *mut u8 {
         let on_failure = ON_FAILURE.load(Ordering::Relaxed);
         if !on_failure.is_null() {
             release_reserve();
-            // SAFETY: the only pointer ever stored is that of a `fn() -> !`.
+            // SAFETY: on_failure() stores the only pointer other than null, that of a `fn() -> !`.
             let on_failure = unsafe { std::mem::transmute::<*mut (), fn() -> !>(on_failure) };
             on_failure();
         }
@@ -66,7 +66,8 @@ fn checked(allocated: *mut u8) -> *mut u8 {
     allocated
 }
 
-// SAFETY: the system's allocator does the work; what it returns is passed on as it is, or nothing returns.
+// SAFETY: every call is passed to the system's allocator, which keeps the contract; a result is returned
+// unchanged, or on_failure() does not return.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract of GlobalAlloc.

@@ -40,7 +40,8 @@ pub fn watch(relation: pg_sys::Oid) {
     });
 }
 
-/// The last answer, and the key it was for.
+/// The last value, with its key and the generation it was computed in. One entry: a cache that is used with
+/// two keys in turn computes every time.
 pub struct CatalogCache<K, V>(Cell<Option<(u64, K, V)>>);
 
 impl<K: Copy + PartialEq, V: Copy> CatalogCache<K, V> {

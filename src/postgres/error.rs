@@ -1,7 +1,4 @@
-//! Errors: how a refusal is raised, and what an error may tell when it leaves a function of ours.
-//!
-//! Every function that PostgreSQL calls runs its body in an [`entry_point`]. It covers errors of every class,
-//! PostgreSQL's own included, from the first line of the function to its last.
+//! Errors: how a refusal is raised, and what an error may disclose when it leaves a function of this extension.
 
 use super::{allocation, catalog_cache, ffi};
 use crate::refusal::{Facts, PostgresError, Refusal};
@@ -14,11 +11,11 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr;
 
-/// Marks the errors that are ours.
+/// Distinguishes the errors that this module reports from all others.
 const DOMAIN: &CStr = c"customer_db";
 
 pub trait OrRaise<T> {
-    /// The value, or the refusal as an ERROR.
+    /// The value, or the refusal raised as an ERROR.
     fn or_raise(self) -> T;
 }
 
@@ -49,9 +46,9 @@ pub fn warn(sqlstate: &'static str, message: &str, hint: &str) {
     report(pg_sys::WARNING as c_int, &facts);
 }
 
-/// Ends the session as PostgreSQL ends one that it has no memory for. Allocates nothing in Rust.
+/// Ends the session with FATAL as PostgreSQL does when it cannot allocate memory. Allocates nothing in Rust.
 pub fn out_of_memory() -> ! {
-    // SAFETY: FATAL leaves through proc_exit() and jumps over nobody; the texts are static.
+    // SAFETY: FATAL exits through proc_exit() without a longjmp over Rust frames; the texts are static.
     unsafe {
         ffi::errstart(pg_sys::FATAL as c_int, DOMAIN.as_ptr());
         ffi::errcode(make_sqlstate("53200"));
@@ -69,10 +66,10 @@ fn report(level: c_int, facts: &Facts) {
     let (message, hint) = (c_string(&facts.message), c_string(&facts.hint));
     let detail = facts.detail.as_deref().map(c_string);
     let at = Location::caller();
-    // SAFETY: the boundary catches the jump that errfinish makes, so nothing with a destructor is jumped over;
-    // it also restores error_context_stack, which is emptied so that no callback can add the row or the
-    // parameters at hand to the CONTEXT. PostgreSQL copies all texts but the domain and the file's name,
-    // which are static.
+    // SAFETY: the boundary catches errfinish's longjmp, so no value with a destructor is jumped over. It
+    // also restores error_context_stack, which is emptied so that no callback can add the row or the
+    // parameters to the CONTEXT. PostgreSQL copies all texts but the domain and the file's name, which are
+    // static.
     unsafe {
         ffi::with_error_boundary(|| {
             pg_sys::error_context_stack = ptr::null_mut();
@@ -94,16 +91,16 @@ fn report(level: c_int, facts: &Facts) {
 
 /// Runs the body of a function that PostgreSQL calls.
 ///
-/// An error that ends it, of whatever class, leaves neither STATEMENT nor CONTEXT nor a DETAIL for the log
-/// alone: they may hold the call's literals, its parameters, the row, or another session's statement. It keeps
-/// its SQLSTATE and the names of schema, table and constraint; its message stays where it cannot hold a value.
-/// A panic becomes one fixed message.
+/// An error that leaves it, of whatever class, carries no STATEMENT, no CONTEXT and no DETAIL for the log
+/// alone: these may hold the call's literals, its parameters, the row, or another session's statement. It
+/// keeps its SQLSTATE and the names of schema, table and constraint, and its message where that cannot hold
+/// a value. A panic becomes one fixed message.
 pub fn entry_point<T>(body: impl FnOnce() -> T) -> T {
-    // Called for every report while the body runs, FATAL included, and the last one to be called: what further
-    // callbacks would add is what must not be told.
+    // Called for every report while the body runs, FATAL included. `previous` is null, so the callbacks of
+    // outer calls are not called: they would add what must not be disclosed.
     unsafe extern "C-unwind" fn hide(_argument: *mut c_void) {
         allocation::release_reserve();
-        // SAFETY: PostgreSQL calls this while it makes a report.
+        // SAFETY: PostgreSQL calls the callback between errstart and errfinish, where these functions are valid.
         unsafe {
             ffi::errhidestmt(true);
             ffi::errhidecontext(true);
@@ -124,23 +121,23 @@ pub fn entry_point<T>(body: impl FnOnce() -> T) -> T {
         (outer, pg_sys::CurrentMemoryContext)
     };
     let result = catch_unwind(AssertUnwindSafe(body));
-    // SAFETY: as above.
+    // SAFETY: `outer` was the head of the stack when the callback was linked, and its frame is still live.
     unsafe { pg_sys::error_context_stack = outer };
     result.unwrap_or_else(|panic| {
-        // SAFETY: the context that the function was called in outlives the call.
+        // SAFETY: `context` was current when the function was called, so it outlives the call.
         unsafe { pg_sys::CurrentMemoryContext = context };
         rethrow(panic, definitions != catalog_cache::any_generation())
     })
 }
 
-/// Raises again what has ended an entry point, without what must not be told.
+/// Raises the error that ended an entry point again, without what must not be disclosed.
 fn rethrow(panic: Box<dyn Any + Send>, definitions_changed: bool) -> ! {
     if !matches!(panic.downcast_ref(), Some(CaughtError::PostgresError(_))) {
         Refusal::Bug.raise();
     }
     drop(panic);
-    // SAFETY: PostgreSQL's error stack still holds the error, and CurrentMemoryContext is not ErrorContext, as
-    // CopyErrorData wants. The copy is ours to change.
+    // SAFETY: the error is still on PostgreSQL's error stack, and CurrentMemoryContext is not ErrorContext,
+    // as CopyErrorData requires. The copy belongs to this function, which may change it.
     unsafe {
         let error = &mut *pg_sys::CopyErrorData();
         pg_sys::FlushErrorState();
@@ -152,7 +149,7 @@ fn rethrow(panic: Box<dyn Any + Send>, definitions_changed: bool) -> ! {
                 schema: &text(error.schema_name),
                 constraint: &text(error.constraint_name),
             };
-            // "could not open relation with OID", "cache lookup failed": something was dropped meanwhile.
+            // "could not open relation with OID", "cache lookup failed": an object was dropped during the call.
             let was_dropped = definitions_changed && sqlstate == "XX000";
             let refusal =
                 Refusal::in_place_of(&facts).or(was_dropped.then_some(Refusal::DefinitionsChanged));
@@ -180,16 +177,16 @@ fn rethrow(panic: Box<dyn Any + Send>, definitions_changed: bool) -> ! {
 }
 
 fn is_ours(error: &pg_sys::ErrorData) -> bool {
-    // SAFETY: the domain of an error is a static text, and never null.
+    // SAFETY: errstart sets the domain of every error to a static text, never null.
     unsafe { CStr::from_ptr(error.domain) == DOMAIN }
 }
 
-/// Takes out of an error that is not ours what may hold a value.
+/// Removes from a foreign error whatever may hold a value.
 fn without_values(error: &mut pg_sys::ErrorData, sqlstate: &str) {
-    // PostgreSQL writes values into messages of this class, data exceptions: a casting index expression says
-    // what it could not cast.
+    // Messages of class 22, data exceptions, quote values: an index expression with a cast names what it
+    // could not cast.
     let names_values = sqlstate.starts_with("22");
-    // RAISE can give an error any name.
+    // RAISE can set each of these names to any text.
     for name in [
         &mut error.schema_name,
         &mut error.table_name,
@@ -236,7 +233,7 @@ fn replace(error: &mut pg_sys::ErrorData, facts: &Facts) {
 /// A copy in the current memory context.
 fn palloced(text: &str) -> *mut c_char {
     let text = CString::new(text).expect("our own texts hold no NUL");
-    // SAFETY: pstrdup copies.
+    // SAFETY: the text ends in NUL, and pstrdup copies it.
     unsafe { pg_sys::pstrdup(text.as_ptr()) }
 }
 
@@ -244,7 +241,8 @@ fn text<'a>(text: *const c_char) -> std::borrow::Cow<'a, str> {
     if text.is_null() {
         return "".into();
     }
-    // SAFETY: a text of an ErrorData is null or ends in NUL, and lives as long as its copy.
+    // SAFETY: a text of an ErrorData is null, which was excluded, or ends in NUL and lives as long as the
+    // ErrorData.
     unsafe { CStr::from_ptr(text) }.to_string_lossy()
 }
 
@@ -266,26 +264,26 @@ fn unmake_sqlstate(packed: c_int) -> String {
     (0..5).map(|i| char::from((packed >> (6 * i) & 0x3F) as u8 + b'0')).collect()
 }
 
-/// Whose personal data the texts of [`protect`] are.
+/// The two kinds of texts that [`protect`] keeps.
 #[derive(Clone, Copy)]
 pub enum Protected {
     /// The arguments of the call.
     Call,
-    /// The row that was written last, before and after.
+    /// The row that was written last, in its new and its old version.
     Row,
 }
 
-/// As many texts as [`Protected::Row`] has.
+/// The number of texts of each kind.
 const SLOTS: usize = 4;
 
 thread_local! {
-    /// What no message may hold, kept unnormalised: it is needed only when an error passes through.
+    /// The texts that no message may contain. Not normalised: they are compared only when an error occurs.
     static PROTECTED: RefCell<[String; 2 * SLOTS]> =
         const { RefCell::new([const { String::new() }; 2 * SLOTS]) };
 }
 
-/// Keeps addresses and names at hand, so that an error whose text holds one can be told. They replace those
-/// of the same kind.
+/// Remembers addresses and names, so that an error whose texts contain one is recognised. They replace the
+/// texts of the same kind.
 pub fn protect(kind: Protected, texts: [Option<&str>; SLOTS]) {
     PROTECTED.with_borrow_mut(|kept| {
         for (kept, text) in kept[kind as usize * SLOTS..].iter_mut().zip(texts) {

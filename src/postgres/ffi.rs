@@ -1,16 +1,16 @@
-//! PostgreSQL's functions as they are. Around each call of its own, pgrx saves and restores the state that
-//! errors are raised with, some 110 instructions; a registration makes calls by the dozen, which was a tenth
-//! of its work. Those that follow each other share one [`with_error_boundary`] instead.
+//! PostgreSQL's functions without pgrx's wrapper, which saves and restores the state of error handling
+//! around each call, at some 110 instructions. A registration makes dozens of calls, and the wrappers took
+//! a tenth of its time. A sequence of calls shares one [`with_error_boundary`] instead.
 //!
-//! Inside it nothing may panic or have a destructor: an error jumps out of it over whatever is there.
+//! Inside it nothing may panic or have a destructor: an error leaves it by longjmp.
 
 use pgrx::pg_sys::*;
 use std::ffi::{c_char, c_int, c_void};
 
-/// Turns PostgreSQL's errors into Rust's panics.
+/// Turns a PostgreSQL error into a Rust panic.
 pub use pgrx::pg_sys::ffi::pg_guard_ffi_boundary as with_error_boundary;
 
-// These raise no errors, so they need no boundary.
+// These raise no errors and need no boundary.
 unsafe extern "C-unwind" {
     pub safe fn GetUserId() -> Oid;
     pub safe fn GetSessionUserId() -> Oid;
@@ -28,7 +28,7 @@ unsafe extern "C-unwind" {
 }
 
 unsafe extern "C-unwind" {
-    // pgrx keeps these to itself, and its own reports know neither SQLSTATEs of our own nor errhidestmt.
+    // pgrx does not export these, and its own reports support neither custom SQLSTATEs nor errhidestmt.
     pub fn errstart(elevel: c_int, domain: *const c_char) -> bool;
     pub fn errcode(sqlerrcode: c_int) -> c_int;
     pub fn errmsg_internal(fmt: *const c_char, ...) -> c_int;

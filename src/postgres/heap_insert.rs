@@ -1,5 +1,5 @@
-//! Inserting without the executor, which takes longer to set up for one row than the row takes to insert: for
-//! tables whose shape leaves nothing else to do.
+//! Inserting without the executor, whose start-up for one row costs more than the insertion: for tables
+//! whose shape leaves the executor nothing else to do.
 
 use super::ffi;
 use super::relation::{Column, OpenRelation};
@@ -8,24 +8,25 @@ use pgrx::pg_sys;
 use std::ffi::c_char;
 use std::ptr;
 
-/// The shape that a table must have. Where its owner has added anything else that takes part in an INSERT,
-/// PostgreSQL has to see to it.
+/// The shape that a table must have. A table with anything else that takes part in an INSERT requires the
+/// executor.
 pub struct FastPathShape<'a, const N: usize> {
     pub columns: &'a [Column; N],
     pub checks: usize,
 }
 
-/// A trigger that fires on INSERT, and whose work the caller does.
+/// A trigger on INSERT whose work the caller does itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct InsertTrigger {
     pub function: pg_sys::Oid,
-    /// TRIGGER_TYPE_… of pg_trigger.h.
+    /// The combination of TRIGGER_TYPE_… flags of pg_trigger.h.
     pub r#type: u32,
 }
 
 impl<const N: usize> FastPathShape<'_, N> {
-    /// Whether the table has just these columns, each as nullable as it should be, and just these triggers on
-    /// INSERT; gives the numbers of the columns.
+    /// The numbers of the columns, if the table has exactly these columns with this nullability, this
+    /// number of CHECKs, exactly these triggers on INSERT, and no rule, row level security, partition or
+    /// generated column.
     pub fn matches(&self, table: &OpenRelation, triggers: &[InsertTrigger]) -> Option<[i32; N]> {
         let (class, all) = table.class_and_triggers();
         let fits = table.is_plain_table()
@@ -70,21 +71,21 @@ fn generates(constr: &pg_sys::TupleConstr) -> bool {
     constr.has_generated_stored
 }
 
-/// Inserts rows and their index entries. Defaults, CHECKs and triggers are the caller's business.
+/// Inserts rows and their index entries. Defaults, CHECKs and triggers are left to the caller.
 pub struct HeapInsert {
     table: OpenRelation,
     estate: *mut pg_sys::EState,
     result: *mut pg_sys::ResultRelInfo,
     slot: *mut pg_sys::TupleTableSlot,
-    /// What a row's values are made in.
+    /// The memory context that a row's values are allocated in.
     context: pg_sys::MemoryContext,
 }
 
 impl HeapInsert {
-    /// For a table that has the [shape](FastPathShape).
+    /// Requires a table that has the [shape](FastPathShape).
     pub fn begin(table: OpenRelation) -> Self {
-        // SAFETY: all of it is made for this table and lives until close(), or until PostgreSQL cleans
-        // up after an error.
+        // SAFETY: `table` keeps the relation open; the executor state, the slot and the indexes are created
+        // for it here and live until close(), or until PostgreSQL releases them after an error.
         unsafe {
             let relation = table.as_ptr();
             let (estate, result, slot, econtext) = ffi::with_error_boundary(|| {
@@ -102,15 +103,16 @@ impl HeapInsert {
         }
     }
 
-    /// Inserts a row whose columns with these numbers have the values that `values` makes, and whose others
-    /// are NULL. What `values` allocates from PostgreSQL is freed afterwards. Follows simple_heap_insert of
-    /// heapam.c and ExecInsert of nodeModifyTable.c.
+    /// Inserts a row: the columns with these numbers get the values that `values` returns, all others NULL.
+    /// What `values` allocates from PostgreSQL is freed afterwards. Follows simple_heap_insert of heapam.c
+    /// and ExecInsert of nodeModifyTable.c.
     pub fn insert<const N: usize>(
         &mut self,
         numbers: &[i32; N],
         values: impl FnOnce() -> [Param; N],
     ) {
-        // SAFETY: the slot is this table's and empty, and is empty again before the context is.
+        // SAFETY: the slot was made for this table, whose descriptor says how many values it has room for;
+        // it is empty on entry, and cleared before the context that holds its values is reset.
         unsafe {
             let caller = pg_sys::MemoryContextSwitchTo(self.context);
             let count = (*(*self.slot).tts_tupleDescriptor).natts as usize;
@@ -145,7 +147,7 @@ impl HeapInsert {
     }
 
     pub fn close(self) {
-        // SAFETY: made in begin(), in the reverse order.
+        // SAFETY: all three were created in begin() and are released once, since close() consumes `self`.
         unsafe {
             ffi::with_error_boundary(|| {
                 ffi::ExecDropSingleTupleTableSlot(self.slot);
@@ -156,13 +158,13 @@ impl HeapInsert {
     }
 }
 
-/// Does what ExecCloseIndices of execIndexing.c does, but keeps the locks to the end of the transaction, as that
-/// of the table is kept: letting all go at once takes a third of the work.
+/// Does what ExecCloseIndices of execIndexing.c does, but keeps the index locks to the end of the
+/// transaction, like the table's: releasing all locks at once takes a third of the time.
 ///
-/// # Safety
-/// Inside an error boundary; ExecOpenIndices has opened them.
+/// # Safety To be called inside an error boundary, after ExecOpenIndices.
 unsafe fn close_indexes(result: *mut pg_sys::ResultRelInfo) {
-    // SAFETY: promised by the caller.
+    // SAFETY: the caller has opened the indexes with ExecOpenIndices, which fills both arrays with
+    // ri_NumIndices entries.
     unsafe {
         for i in 0..(*result).ri_NumIndices as usize {
             let index = *(*result).ri_IndexRelationDescs.add(i);

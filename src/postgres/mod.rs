@@ -1,4 +1,4 @@
-//! A toolbox for extensions: what PostgreSQL offers, with its conditions in the types. It knows no customer.
+//! Access to PostgreSQL for an extension, with its preconditions expressed in types. Independent of customers.
 
 pub mod allocation;
 pub mod argument;

@@ -3,8 +3,8 @@
 use pgrx::{Uuid, pg_sys};
 use std::cell::{Cell, RefCell};
 
-/// A random UUID (version 4). PostgreSQL's gen_random_uuid() asks for each one's 16 bytes; asking for
-/// many at a time takes a fraction of that.
+/// A random UUID (version 4). PostgreSQL's gen_random_uuid() requests 16 random bytes for each; requesting
+/// many at a time costs a fraction per UUID.
 pub fn random_uuid() -> Uuid {
     const STOCK: usize = 64;
     thread_local! {
@@ -13,7 +13,7 @@ pub fn random_uuid() -> Uuid {
     RANDOM.with_borrow_mut(|stock| {
         if stock.is_empty() {
             stock.resize(STOCK, [0; 16]);
-            // SAFETY: room for that many bytes.
+            // SAFETY: `stock` has room for STOCK * 16 bytes.
             let strong = unsafe { pg_sys::pg_strong_random(stock.as_mut_ptr().cast(), STOCK * 16) };
             assert!(strong, "no random numbers to be had");
         }
@@ -24,9 +24,9 @@ pub fn random_uuid() -> Uuid {
     })
 }
 
-/// A random UUID (version 4) for a key, whose first 48 bits a session draws for many at a time: so they fill the
-/// same few pages of the indexes, where else each would touch pages of its own. The other 74 bits keep it from
-/// being guessed; and unlike version 7 it does not tell when it was drawn.
+/// A random UUID (version 4) for a key. Its first 48 bits are drawn once per session for 128 keys, so that
+/// these lie on the same few index pages instead of one page each. The other 74 random bits make it
+/// unguessable, and unlike version 7 it does not disclose when it was drawn.
 pub fn random_key() -> Uuid {
     const NEIGHBOURS: u32 = 128;
     thread_local! {

@@ -1,4 +1,4 @@
-//! Relations: sought by name, opened, described, and worked on in their owner's name.
+//! Relations: found by name, opened, described, and accessed with their owner's rights.
 
 use super::catalog_cache::{self, CatalogCache};
 use super::error::OrRaise;
@@ -32,7 +32,7 @@ impl NamedRelation {
         }
     }
 
-    /// Its OID; None where there is no such relation or schema.
+    /// Its OID; None if there is no such relation or schema.
     pub fn find(&self) -> Option<Oid> {
         let known = Oid::from(self.oid.load(Ordering::Relaxed));
         if known != InvalidOid
@@ -57,20 +57,21 @@ impl NamedRelation {
         (oid != InvalidOid).then_some(oid)
     }
 
-    /// Its OID; refuses where there is none.
+    /// Its OID; refuses if there is none.
     pub fn oid(&self) -> Oid {
         self.find().ok_or(Refusal::NotAttached).or_raise()
     }
 
-    /// Opens the relation that has the name once the lock is held: the one that had it before may have been
-    /// renamed or dropped while this waited. The lock is kept to the end of the transaction, like a
+    /// Opens the relation that has the name once the lock is held: while this waited, the one that had it
+    /// before may have been renamed or dropped. The lock is kept to the end of the transaction, like a
     /// statement's. Follows RangeVarGetRelidExtended of namespace.c.
     pub fn open(&self, lock: u32) -> OpenRelation {
         let lock = lock as pg_sys::LOCKMODE;
         loop {
             let oid = self.oid();
-            // SAFETY: locking an OID that is no relation's any more is harmless; once the name is found to be
-            // this relation's still, the lock keeps it so.
+            // SAFETY: a lock may be taken on any OID, even one that no relation has any more. Once the name
+            // is found to belong to this OID under the lock, the relation cannot be dropped or renamed, so
+            // opening it succeeds.
             unsafe {
                 pg_sys::LockRelationOid(oid, lock);
                 if self.find() == Some(oid) {
@@ -138,7 +139,8 @@ impl NamedRelation {
     fn as_owner_within<T>(&self, bounds: u32, work: impl FnOnce() -> T) -> T {
         let owner = owner_of(self.oid());
         let (mut user, mut context) = (InvalidOid, 0);
-        // SAFETY: should the work raise, the abort of the transaction or savepoint restores user and context.
+        // SAFETY: user and context are restored after the work; if it raises, the abort of the transaction
+        // or savepoint restores them.
         unsafe {
             ffi::GetUserIdAndSecContext(&mut user, &mut context);
             ffi::SetUserIdAndSecContext(owner, context | bounds as i32);
@@ -153,7 +155,8 @@ fn owner_of(relation: Oid) -> Oid {
     thread_local! {
         static OWNER: CatalogCache<Oid, Option<Oid>> = const { CatalogCache::new() };
     }
-    // SAFETY: a look-up in the catalogue's cache, whose entry is let go.
+    // SAFETY: RELOID is keyed by one OID; the entry is null or a row of pg_class, and is read before it is
+    // released.
     let look_up = || unsafe {
         let key = pg_sys::Datum::from(relation);
         let entry = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, key);
@@ -167,14 +170,14 @@ fn owner_of(relation: Oid) -> Oid {
     OWNER.with(|owner| owner.get(relation, look_up)).ok_or(Refusal::NotAttached).or_raise()
 }
 
-/// A relation that is open, with a lock.
+/// An open relation on which a lock is held.
 pub struct OpenRelation(pg_sys::Relation);
 
 impl Drop for OpenRelation {
     fn drop(&mut self) {
-        // After an error PostgreSQL closes it itself.
+        // After an error, PostgreSQL's resource owner closes it.
         if !std::thread::panicking() {
-            // SAFETY: open, and closed once.
+            // SAFETY: the relation is open and dropped once. NoLock keeps the lock to the end of the transaction.
             unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock as pg_sys::LOCKMODE) }
         }
     }
@@ -186,12 +189,12 @@ impl OpenRelation {
     }
 
     fn class(&self) -> &pg_sys::FormData_pg_class {
-        // SAFETY: an open relation has its entry of pg_class.
+        // SAFETY: the relcache entry of an open relation has rd_rel, which lives as long as the relation is open.
         unsafe { &*(*self.0).rd_rel }
     }
 
     pub fn oid(&self) -> Oid {
-        // SAFETY: the relation is open.
+        // SAFETY: the relcache entry lives as long as the relation is open.
         unsafe { (*self.0).rd_id }
     }
 
@@ -204,7 +207,7 @@ impl OpenRelation {
     }
 
     pub fn class_and_triggers(&self) -> (&pg_sys::FormData_pg_class, &[pg_sys::Trigger]) {
-        // SAFETY: triggers are as many as their count says.
+        // SAFETY: trigdesc is null or valid while the relation is open, with numtriggers entries.
         let triggers = unsafe {
             (*self.0).trigdesc.as_ref().map_or(&[][..], |desc| {
                 std::slice::from_raw_parts(desc.triggers, desc.numtriggers as usize)
@@ -214,7 +217,7 @@ impl OpenRelation {
     }
 
     pub fn tuple_desc(&self) -> PgTupleDesc<'_> {
-        // SAFETY: the descriptor lives as long as the relation is open.
+        // SAFETY: rd_att lives as long as the relation is open.
         unsafe { PgTupleDesc::from_pg_unchecked((*self.0).rd_att) }
     }
 
@@ -223,18 +226,18 @@ impl OpenRelation {
         unsafe { (*(*self.0).rd_att).constr.as_ref() }
     }
 
-    /// Whether a role holds a privilege on it, ACL_… of acl.h.
+    /// Whether a role holds a privilege, ACL_… of acl.h, on the relation.
     pub fn is_granted(&self, role: Oid, privilege: u32) -> bool {
         let privilege = privilege as pg_sys::AclMode;
-        // SAFETY: a look-up of an open relation.
+        // SAFETY: the relation is open, so its row in pg_class exists.
         let answer = unsafe { pg_sys::pg_class_aclcheck(self.oid(), role, privilege) };
         answer == pg_sys::AclResult::ACLCHECK_OK
     }
 
-    /// The numbers of columns, from 1, which as a rule are the table's first, in this order. Refuses where one
-    /// is not there or of another type.
+    /// The numbers, from 1, of columns by name; usually they are the table's first columns in this order.
+    /// Refuses if one is missing or of another type.
     pub fn column_numbers<const N: usize>(&self, columns: &[Column; N]) -> [i32; N] {
-        // SAFETY: the relation is open.
+        // SAFETY: `self` keeps the relation open.
         unsafe { column_numbers(self.0, columns) }
     }
 }
@@ -262,7 +265,7 @@ pub unsafe fn inherits(relation: pg_sys::Relation) -> bool {
     }
 }
 
-/// A column as our code expects it: its values are read and written without another look at their type.
+/// A column as this code expects it: once its type is verified, values are read and written without another check.
 #[derive(Clone, Copy)]
 pub struct Column {
     pub name: &'static CStr,
@@ -279,19 +282,18 @@ impl Column {
         Self { name, r#type, nullable: true }
     }
 
-    /// The name of its type in SQL.
+    /// The SQL name of its type.
     pub fn type_name(&self) -> String {
-        // SAFETY: the name of a built-in type, in memory of its own.
+        // SAFETY: format_type_be returns a palloc'ed text that ends in NUL, and is copied here.
         let name = unsafe { CStr::from_ptr(pg_sys::format_type_be(self.r#type.value())) };
         name.to_string_lossy().into_owned()
     }
 
-    /// Its number, from 1, sought first at the index where it usually stands; None where there is none of
-    /// this type.
+    /// Its number, from 1; the index `usual` is tried first. None if no column of the name has this type.
     fn number(&self, desc: &PgTupleDesc, usual: usize) -> Option<i32> {
         let named = |index: usize| {
             desc.get(index).filter(|column| {
-                // SAFETY: the name of a column ends in NUL.
+                // SAFETY: attname is a NameData, which ends in NUL.
                 (unsafe { CStr::from_ptr(column.attname.data.as_ptr()) }) == self.name
                     && !column.attisdropped
             })
@@ -307,15 +309,13 @@ impl Column {
     }
 }
 
-/// The numbers of columns: see [`OpenRelation::column_numbers`].
-///
-/// # Safety
-/// The relation is open.
+/// See [`OpenRelation::column_numbers`].
 pub unsafe fn column_numbers<const N: usize>(
     relation: pg_sys::Relation,
     columns: &[Column; N],
 ) -> [i32; N] {
-    // SAFETY: promised by the caller; the name of a relation ends in NUL.
+    // SAFETY: the caller keeps the relation open, so descriptor and name live; relname is a NameData, which
+    // ends in NUL.
     let (desc, name) = unsafe {
         (
             PgTupleDesc::from_pg_unchecked((*relation).rd_att),
@@ -331,7 +331,7 @@ pub unsafe fn column_numbers<const N: usize>(
     })
 }
 
-/// Whether rows so described have just these types.
+/// Whether the rows of a descriptor have exactly these column types.
 pub fn has_types(desc: &PgTupleDesc, types: impl ExactSizeIterator<Item = BuiltinOid>) -> bool {
     desc.len() == types.len()
         && types.enumerate().all(|(index, wanted)| {

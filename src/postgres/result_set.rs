@@ -1,5 +1,5 @@
-//! The results of set-returning functions: rows go straight into the result, as PL/pgSQL's RETURN QUERY
-//! sends them.
+//! The results of set-returning functions: rows are written straight into the call's tuplestore, as RETURN
+//! QUERY of PL/pgSQL does.
 
 use super::relation::has_types;
 use super::statement::{Param, Statement, connected};
@@ -9,7 +9,7 @@ use pgrx::datum::Datum;
 use pgrx::{PgTupleDesc, impl_sql_translatable, pg_sys};
 use std::marker::PhantomData;
 
-/// The call's place for its result, as an argument that SQL does not see. A function fills it and returns it.
+/// The call's tuplestore, passed as an argument that SQL does not see. A function fills it and returns it.
 pub struct ResultSet<'call> {
     call: pg_sys::FunctionCallInfo,
     lives: PhantomData<&'call ()>,
@@ -17,7 +17,8 @@ pub struct ResultSet<'call> {
 
 impl_sql_translatable!(ResultSet<'_>, "record");
 
-// SAFETY: takes no argument of the call.
+// SAFETY: a virtual argument, so no argument of the SQL call is consumed; `call` is the call frame, valid
+// for 'fcx.
 unsafe impl<'fcx> ArgAbi<'fcx> for ResultSet<'fcx> {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
         // SAFETY: the call itself, which every virtual argument can have.
@@ -29,7 +30,7 @@ unsafe impl<'fcx> ArgAbi<'fcx> for ResultSet<'fcx> {
     }
 }
 
-// SAFETY: a materialized set is returned beside the datum, which is NULL.
+// SAFETY: a set-returning function in materialize mode returns its rows through ReturnSetInfo, and a NULL datum.
 unsafe impl BoxRet for ResultSet<'_> {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
         fcinfo.return_null()
@@ -37,20 +38,22 @@ unsafe impl BoxRet for ResultSet<'_> {
 }
 
 impl ResultSet<'_> {
-    /// Refuses a caller that cannot take a set.
+    /// Creates the tuplestore; refuses a caller that cannot take a set.
     fn materialize(&self) -> *mut pg_sys::ReturnSetInfo {
-        // SAFETY: this is the call at hand.
+        // SAFETY: `call` is the frame of the current call, whose resultinfo InitMaterializedSRF has
+        // verified to be a ReturnSetInfo.
         unsafe {
             pg_sys::InitMaterializedSRF(self.call, pg_sys::MAT_SRF_USE_EXPECTED_DESC);
             (*self.call).resultinfo.cast()
         }
     }
 
-    /// The rows that a statement returns, and how many: one that only reads, with the active snapshot. The
-    /// receiver refuses rows that are not as the function declares them.
+    /// Fills the set with the rows of a read-only statement, run with the active snapshot, and returns
+    /// their number. Raises if they do not have the columns that the function declares.
     pub fn fill(self, statement: &Statement, params: &[Param]) -> (Self, u64) {
         let result = self.materialize();
-        // SAFETY: the receiver lives in the connection's memory, what it stores in the query's.
+        // SAFETY: setResult and setDesc were set by materialize(). The receiver is used only within this
+        // SPI connection, and stores rows in the query's memory context, which outlives it.
         let count = connected(|_| unsafe {
             let dest = pg_sys::CreateTuplestoreDestReceiver();
             pg_sys::SetTuplestoreDestReceiverParams(
@@ -66,14 +69,15 @@ impl ResultSet<'_> {
         (self, count)
     }
 
-    /// Rows made here, of columns of these types.
+    /// Fills the set with rows built in Rust, whose columns have these types.
     pub fn fill_with<const N: usize>(
         self,
         types: [pg_sys::BuiltinOid; N],
         rows: impl Iterator<Item = [Param; N]>,
     ) -> Self {
         let result = self.materialize();
-        // SAFETY: the result is materialized, and its rows are of these types.
+        // SAFETY: setResult and setDesc were set by materialize(); the descriptor has exactly N columns of
+        // these types, so each row has as many values as tuplestore_putvalues reads.
         unsafe {
             if !has_types(&PgTupleDesc::from_pg_unchecked((*result).setDesc), types.into_iter()) {
                 Refusal::OtherType.raise();

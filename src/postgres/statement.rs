@@ -1,4 +1,4 @@
-//! Statements: planned once in each backend, kept, run with parameters.
+//! SQL statements that are prepared once in each backend, kept, and run with parameters.
 
 use super::jsonb::Jsonb;
 use super::relation::has_types;
@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// The text of a statement, put together from literals.
+/// A statement's text, concatenated from literals.
 macro_rules! sql {
     ($($part:expr),+ $(,)?) => {
         const {
@@ -27,8 +27,8 @@ pub(crate) use sql;
 /// A parameter's value, or NULL.
 pub type Param = Option<pg_sys::Datum>;
 
-/// A statement whose plan this backend keeps. PostgreSQL plans it anew when what it names has changed,
-/// so the plan outlives DROP and CREATE EXTENSION.
+/// A statement that this backend prepares once. PostgreSQL replans it when an object that it names has
+/// changed, so it outlives DROP and CREATE EXTENSION.
 pub struct Statement {
     sql: &'static CStr,
     types: &'static [BuiltinOid],
@@ -41,33 +41,33 @@ impl Statement {
         Self { sql, types, options: 0, plan: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// One plan for all parameters, where PostgreSQL would take the trouble to plan for each.
+    /// Always uses the generic plan, instead of planning for the values of each call.
     pub const fn with_one_plan(mut self) -> Self {
         self.options = pg_sys::CURSOR_OPT_GENERIC_PLAN;
         self
     }
 
-    /// Runs in a command of its own, which sees what has been committed by now, and passes each row that it
-    /// returns to `each`. Wants a connection that is open: see [`connected`].
+    /// Runs the statement as a command of its own, which sees everything committed before it, and calls
+    /// `each` for every row returned. Requires an open connection: see [`connected`].
     pub fn run(&self, params: &[Param], each: impl FnMut(&Row)) {
         self.execute(params, false, ptr::null_mut());
         Self::pass_rows(each);
     }
 
-    /// The same for a statement that only reads: with the active snapshot, and without a transaction id.
+    /// The same for a read-only statement: with the active snapshot, and without assigning a transaction id.
     pub fn read(&self, params: &[Param], each: impl FnMut(&Row)) {
         self.execute(params, true, ptr::null_mut());
         Self::pass_rows(each);
     }
 
-    /// The first column of the one row that it returns; None for NULL or no row. In a connection of its own.
+    /// The first column of the single row; None for NULL or no row. Opens its own connection.
     pub fn value<T: for<'row> ColumnType<'row> + 'static>(&self, params: &[Param]) -> Option<T> {
         let mut value = None;
         connected(|_| self.run(params, |row| value = row.get(1)));
         value
     }
 
-    /// The same for a statement that only reads.
+    /// The same for a read-only statement.
     pub fn read_value<T: for<'row> ColumnType<'row> + 'static>(
         &self,
         params: &[Param],
@@ -77,8 +77,8 @@ impl Statement {
         value
     }
 
-    /// Runs a SELECT in a command of its own, and passes its rows to `each` while it goes on: no more than a few
-    /// are in memory at a time.
+    /// Runs a SELECT as a command of its own through a cursor, and calls `each` for every row. Holds at
+    /// most ROWS rows in memory at a time.
     pub fn stream(&self, params: &[Param], mut each: impl FnMut(&Row)) {
         const ROWS: i64 = 50;
         let mut values: Vec<_> =
@@ -86,8 +86,8 @@ impl Statement {
         let nulls: Vec<_> =
             params.iter().map(|param| if param.is_some() { b' ' } else { b'n' } as i8).collect();
         assert_eq!(params.len(), self.types.len(), "parameters of {:?}", self.sql);
-        // SAFETY: the plan was made for exactly these types. A cursor without a name gets one of its own; it is
-        // closed here, or with the transaction.
+        // SAFETY: the plan was prepared for these types, and `values` and `nulls` have one entry for each.
+        // The cursor's name is generated; the cursor is closed here or at the end of the transaction.
         unsafe {
             let cursor = pg_sys::SPI_cursor_open(
                 ptr::null(),
@@ -110,8 +110,8 @@ impl Statement {
     }
 
     fn pass_rows(mut each: impl FnMut(&Row)) {
-        // SAFETY: after a statement that returned rows, SPI_tuptable is theirs until SPI_finish; the
-        // first `numvals` entries are set.
+        // SAFETY: SPI_tuptable is null or the last statement's result, which lives until SPI_finish or
+        // SPI_freetuptable; its first `numvals` entries are set.
         unsafe {
             let Some(table) = pg_sys::SPI_tuptable.as_ref() else { return };
             for i in 0..table.numvals as usize {
@@ -120,7 +120,7 @@ impl Statement {
         }
     }
 
-    /// Runs with rows going to `dest`, and says how many there were.
+    /// Runs the statement, sends its rows to `dest` (null: SPI_tuptable), and returns their number.
     pub fn execute(
         &self,
         params: &[Param],
@@ -128,8 +128,8 @@ impl Statement {
         dest: *mut pg_sys::DestReceiver,
     ) -> u64 {
         assert_eq!(params.len(), self.types.len(), "parameters of {:?}", self.sql);
-        // SAFETY: the plan was made for exactly these types. The count of rows is 0, "all": a limit on a
-        // statement that writes would skip its AFTER STATEMENT triggers.
+        // SAFETY: the plan was prepared for exactly these types. `tcount` stays 0, "all rows": a limit on a
+        // writing statement would skip its AFTER STATEMENT triggers.
         unsafe {
             let options = pg_sys::SPIExecuteOptions {
                 params: param_list(params, self.types),
@@ -149,7 +149,8 @@ impl Statement {
             return kept;
         }
         let mut types: Vec<pg_sys::Oid> = self.types.iter().map(|oid| oid.value()).collect();
-        // SAFETY: the text and the types are valid; a plan that is kept lives as long as the backend.
+        // SAFETY: the text ends in NUL and `types` has the length passed. SPI_keepplan moves the plan to
+        // memory that lives as long as the backend.
         unsafe {
             let plan = pg_sys::SPI_prepare_cursor(
                 self.sql.as_ptr(),
@@ -166,15 +167,14 @@ impl Statement {
     }
 }
 
-/// Parameters as SPI takes them: NULL where there are none, which Citus does not expect to be an empty list.
+/// Parameters as SPI takes them. NULL if there are none: Citus crashes on an empty list.
 ///
-/// # Safety
-/// The values are of these types.
+/// # Safety The values are of these types.
 unsafe fn param_list(params: &[Param], types: &[BuiltinOid]) -> pg_sys::ParamListInfo {
     if params.is_empty() {
         return ptr::null_mut();
     }
-    // SAFETY: makeParamList allocates room for that many entries behind its header.
+    // SAFETY: makeParamList allocates params.len() entries behind its header.
     unsafe {
         let list = pg_sys::makeParamList(params.len() as i32);
         let entries = (*list).params.as_mut_slice(params.len());
@@ -188,25 +188,25 @@ unsafe fn param_list(params: &[Param], types: &[BuiltinOid]) -> pg_sys::ParamLis
     }
 }
 
-/// Opens a connection to SPI for the span of `work`, which is told the memory context it came from:
-/// what is to outlive the connection is copied there.
+/// Opens an SPI connection for the duration of `work`, which gets the caller's memory context as its
+/// argument: a value that outlives the connection is copied there.
 pub fn connected<T>(work: impl FnOnce(pg_sys::MemoryContext) -> T) -> T {
-    // SAFETY: a variable of this backend that is always set.
+    // SAFETY: PostgreSQL keeps CurrentMemoryContext set to a live context in every backend.
     let caller = unsafe { pg_sys::CurrentMemoryContext };
     Spi::connect(|_| work(caller))
 }
 
-/// Runs commands that no plan is kept for.
+/// Runs SQL commands without keeping a plan.
 pub fn run_script(commands: &str) {
     let commands = CString::new(commands).expect("our own texts hold no NUL");
     connected(|_| {
-        // SAFETY: PostgreSQL copies what it keeps of the text.
+        // SAFETY: the text ends in NUL, and lives until SPI_execute returns.
         let code = unsafe { pg_sys::SPI_execute(commands.as_ptr(), false, 0) };
         assert!(code > 0, "SPI_execute returned {code}");
     });
 }
 
-/// What a column can be read as.
+/// A Rust type that a column's value can be read as.
 pub trait ColumnType<'row>: Sized {
     const TYPE: BuiltinOid;
     /// # Safety
@@ -219,7 +219,7 @@ macro_rules! column_types {
         impl ColumnType<'_> for $type {
             const TYPE: BuiltinOid = BuiltinOid::$oid;
             unsafe fn from_column(datum: pg_sys::Datum) -> Self {
-                // SAFETY: promised by the caller.
+                // SAFETY: the caller guarantees a datum of this type.
                 unsafe { <$type>::from_datum(datum, false) }.expect("not NULL")
             }
         }
@@ -230,7 +230,7 @@ column_types!(bool = BOOLOID, i32 = INT4OID, i64 = INT8OID, Uuid = UUIDOID, pg_s
 impl<'row> ColumnType<'row> for Text<'row> {
     const TYPE: BuiltinOid = BuiltinOid::TEXTOID;
     unsafe fn from_column(datum: pg_sys::Datum) -> Self {
-        // SAFETY: promised by the caller.
+        // SAFETY: the caller guarantees a text that lives as long as the row.
         unsafe { Self::new(datum) }
     }
 }
@@ -238,12 +238,12 @@ impl<'row> ColumnType<'row> for Text<'row> {
 impl<'row> ColumnType<'row> for Jsonb<'row> {
     const TYPE: BuiltinOid = BuiltinOid::JSONBOID;
     unsafe fn from_column(datum: pg_sys::Datum) -> Self {
-        // SAFETY: promised by the caller.
+        // SAFETY: the caller guarantees a jsonb that lives as long as the row.
         unsafe { Self::new(datum) }
     }
 }
 
-/// One row that a statement returned.
+/// One row that a statement has returned.
 pub struct Row<'rows> {
     tuple: pg_sys::HeapTuple,
     desc: pg_sys::TupleDesc,
@@ -251,12 +251,11 @@ pub struct Row<'rows> {
 }
 
 impl<'rows> Row<'rows> {
-    /// The value in column `ordinal`, counted from 1; None for NULL. Refuses a column whose owner has given it
-    /// another type than it was made with.
+    /// The value in column `ordinal`, counted from 1; None for NULL. Refuses a column whose type was changed.
     pub fn get<T: ColumnType<'rows>>(&self, ordinal: i32) -> Option<T> {
         let mut is_null = false;
-        // SAFETY: tuple and descriptor belong together and outlive this; SPI_getbinval checks the ordinal. The
-        // column is of the type that T says.
+        // SAFETY: tuple and descriptor are from one SPI_tuptable, which outlives 'rows; SPI_getbinval
+        // checks the ordinal. The column's type was compared with T's.
         unsafe {
             let desc = PgTupleDesc::from_pg_unchecked(self.desc);
             let column = desc.get(ordinal as usize - 1);
@@ -268,11 +267,12 @@ impl<'rows> Row<'rows> {
         }
     }
 
-    /// The values of all columns, faster than one by one. Refuses where they are not of these types.
+    /// The values of all columns, in one pass. Refuses if the columns do not have these types.
     pub fn values<const N: usize>(&self, types: [BuiltinOid; N]) -> [Param; N] {
         let mut values = [pg_sys::Datum::null(); N];
         let mut nulls = [true; N];
-        // SAFETY: tuple and descriptor belong together, and there is room for as many values as it says.
+        // SAFETY: tuple and descriptor are from one SPI_tuptable; the descriptor has N columns, so both
+        // arrays have room for what heap_deform_tuple writes.
         unsafe {
             if !has_types(&PgTupleDesc::from_pg_unchecked(self.desc), types.into_iter()) {
                 Refusal::OtherColumn.raise();
@@ -320,7 +320,7 @@ mod tests {
 
     #[pg_test]
     fn no_parameters_are_no_list_of_parameters() {
-        // SAFETY: no value is of another type than it should be.
+        // SAFETY: the only parameter is NULL.
         unsafe {
             assert!(param_list(&[], &[]).is_null());
             assert_eq!((*param_list(&[None], &[BuiltinOid::BOOLOID])).numParams, 1);

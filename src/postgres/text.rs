@@ -1,8 +1,8 @@
-//! Text as PostgreSQL hands it over: a database in UTF8 does not make every text valid UTF-8.
+//! Text received from PostgreSQL: even in a UTF8 database it is not always valid UTF-8.
 //!
-//! PostgreSQL checks what clients send as values, and does not check settings of the start packet, what
-//! sessions of other databases show in pg_stat_activity, or role names that were made in another encoding.
-//! So this is the one way from a datum to a `&str`.
+//! PostgreSQL verifies values that clients send. It does not verify settings in the startup packet, texts
+//! of sessions of other databases in pg_stat_activity, or names of roles created in a database of another
+//! encoding. So [`Text`] is the only way from a datum to a `&str`.
 
 use super::argument::datum_argument;
 use crate::refusal::Refusal;
@@ -11,7 +11,7 @@ use pgrx::{pg_sys, varlena};
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
-/// A text argument or column value: not detoasted, not checked.
+/// A text argument or column value; neither detoasted nor checked yet.
 #[derive(Clone, Copy)]
 pub struct Text<'a>(pg_sys::Datum, PhantomData<&'a [u8]>);
 
@@ -26,10 +26,10 @@ impl<'a> Text<'a> {
         self.0
     }
 
-    /// The length in octets, found out without detoasting.
+    /// The uncompressed length in octets, determined without detoasting.
     pub fn octets(self) -> usize {
         let value = self.0.cast_mut_ptr::<pg_sys::varlena>();
-        // SAFETY: a text is a varlena; toast_raw_datum_size of detoast.c knows every form that one can have.
+        // SAFETY: a text is a varlena; toast_raw_datum_size of detoast.c handles all of its forms.
         unsafe {
             if varlena::varatt_is_1b(value) && !varlena::varatt_is_1b_e(value) {
                 varlena::varsize_1b(value) - pg_sys::VARHDRSZ_SHORT
@@ -39,11 +39,11 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The octets, detoasted in the memory context at hand.
+    /// The octets, detoasted in the current memory context.
     pub fn bytes(self) -> &'a [u8] {
         let value = self.0.cast_mut_ptr::<pg_sys::varlena>();
-        // SAFETY: a text is a varlena, and lives for 'a; a detoasted copy lives as long as the memory context
-        // at hand, which is that of the call or of the row.
+        // SAFETY: a text is a varlena that lives for 'a; a detoasted copy lives as long as the current
+        // memory context, which is that of the call or of the row.
         unsafe {
             let is_toasted = varlena::varatt_is_4b_c(value) || varlena::varatt_is_1b_e(value);
             let plain = if is_toasted { pg_sys::pg_detoast_datum_packed(value) } else { value };
@@ -54,7 +54,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The text, refused where it is longer than `limit` allows or not valid UTF-8.
+    /// The text; refused if it is longer than `limit` or not valid UTF-8.
     pub fn read(self, argument: &'static str, limit: InputLimit) -> Result<&'a str, Refusal> {
         if self.octets() > limit.octets {
             return Err(limit.otherwise.into());
@@ -62,18 +62,18 @@ impl<'a> Text<'a> {
         self.utf8(argument)
     }
 
-    /// The text, refused where it is not valid UTF-8. For one whose length is known to be small.
+    /// The text, of a length that is known to be small; refused if it is not valid UTF-8.
     pub fn utf8(self, argument: &'static str) -> Result<&'a str, Refusal> {
         utf8(self.bytes(), argument)
     }
 
-    /// The text with U+FFFD in place of what is not valid UTF-8.
+    /// The text, with U+FFFD in place of invalid UTF-8.
     pub fn lossy(self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.bytes())
     }
 }
 
-/// The octets as text, refused where they are not valid UTF-8.
+/// The octets as text; refused if they are not valid UTF-8.
 pub fn utf8<'a>(octets: &'a [u8], argument: &'static str) -> Result<&'a str, Refusal> {
     std::str::from_utf8(octets).map_err(|_| Refusal::NotUtf8 { argument })
 }

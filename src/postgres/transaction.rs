@@ -1,9 +1,9 @@
-//! What happens at the end of transactions and savepoints, and which command is at work.
+//! Transactions: callbacks at the end, the current command, snapshots, flushing, interrupts.
 
 use super::ffi;
 use pgrx::pg_sys;
 
-/// Has the callbacks called at the end of each transaction and savepoint, as long as the backend lives.
+/// Registers callbacks for the end of each transaction and of each savepoint, for the life of the backend.
 pub fn register_callbacks(
     at_end: pg_sys::XactCallback,
     at_end_of_savepoint: pg_sys::SubXactCallback,
@@ -15,9 +15,10 @@ pub fn register_callbacks(
     }
 }
 
-/// Whether the transaction may write, and triggers fire in it as they do for everybody.
+/// Whether a plain INSERT would be allowed and would fire its triggers: the transaction may write, and
+/// session_replication_role is origin.
 pub fn may_insert() -> bool {
-    // SAFETY: variables of this backend, which change only between statements.
+    // SAFETY: variables of this process, which has one thread.
     unsafe {
         pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_ORIGIN as i32
             && !pg_sys::XactReadOnly
@@ -25,16 +26,16 @@ pub fn may_insert() -> bool {
     }
 }
 
-/// The command that the row at hand is written by. While a statement runs, its snapshot is the active one, and
-/// was taken with the command id that its rows get.
+/// The id of the command that writes the current row: while a statement runs, its snapshot is active, and
+/// has the command id that the statement's rows get.
 pub fn command_id() -> pg_sys::CommandId {
-    // SAFETY: a trigger is called with an active snapshot.
+    // SAFETY: PostgreSQL fires triggers with an active snapshot, so the pointer is not null.
     unsafe { (*pg_sys::GetActiveSnapshot()).curcid }
 }
 
-/// Runs `work` with a snapshot that is newer than everything that was looked at before, as the active one.
+/// Runs `work` with a new active snapshot, taken after everything that was read before.
 pub fn with_latest_snapshot<T>(work: impl FnOnce() -> T) -> T {
-    // SAFETY: pushed and popped in pairs; should the work raise, the abort pops.
+    // SAFETY: pushed and popped in pairs; if the work raises, the abort pops it.
     unsafe {
         pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
         let done = work();
@@ -43,15 +44,16 @@ pub fn with_latest_snapshot<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Makes sure that what this session sees committed survives a crash: a commit with synchronous_commit = off is
+/// Flushes WAL up to the last commit that this session can see: a commit with synchronous_commit = off is
 /// visible before it is on disk.
 pub fn flush_what_is_visible() {
     const PAGE: u64 = pg_sys::XLOG_BLCKSZ as u64;
     const SHORT_HEADER: u64 = size_of::<pg_sys::XLogPageHeaderData>().next_multiple_of(8) as u64;
     const LONG_HEADER: u64 = size_of::<pg_sys::XLogLongPageHeaderData>().next_multiple_of(8) as u64;
-    // SAFETY: not in recovery, where there is nothing to flush. A transaction that is visible has written its
-    // commit record before, so up to here. At the beginning of a page the place of the next record lies behind
-    // the page's header, which is not written before that record is: no record ends there.
+    // SAFETY: writes WAL, so not to be called in recovery, where callers refuse first. A visible
+    // transaction has inserted its commit record, which ends at or before the insert position. Where that
+    // position follows a page header, the header may not be written yet, and XLogFlush would fail: no
+    // record ends inside it, so the flush stops before it.
     unsafe {
         let next = pg_sys::GetXLogInsertRecPtr();
         let end = match (next % PAGE, next % pg_sys::wal_segment_size as u64) {
@@ -63,14 +65,14 @@ pub fn flush_what_is_visible() {
     }
 }
 
-/// Waits for two milliseconds, and ends where the session was cancelled or terminated.
+/// Sleeps for two milliseconds, and raises if the session was cancelled or terminated.
 pub fn wait_a_little() {
-    // SAFETY: needs nothing.
+    // SAFETY: pg_usleep has no precondition.
     unsafe { pg_sys::pg_usleep(2000) };
     check_for_interrupts();
 }
 
-/// Ends a long loop where the session was cancelled or terminated.
+/// Raises if the session was cancelled or terminated. For long loops.
 pub fn check_for_interrupts() {
     pg_sys::check_for_interrupts!();
 }

@@ -1,7 +1,7 @@
-//! A trigger call as PostgreSQL hands it over.
+//! A trigger call.
 //!
-//! pgrx's own wrapper forms the row anew for each column that is set; a trigger on every row of a bulk
-//! load has no time for that.
+//! pgrx's own wrapper forms the whole row again for each column that is set, which is too slow for a
+//! trigger on every row of a bulk load.
 
 use super::ffi;
 use super::relation::{self, Column};
@@ -21,7 +21,7 @@ pub enum Operation {
     Truncate,
 }
 
-/// When a trigger function may fire, and for what.
+/// The timings that a trigger function accepts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TriggerTiming {
     BeforeRow,
@@ -32,23 +32,23 @@ pub enum TriggerTiming {
 /// One firing of a trigger.
 pub struct Trigger<'call> {
     data: &'call pg_sys::TriggerData,
-    /// Lives as long as the statement.
+    /// The memory context of the FmgrInfo, which lives as long as the statement.
     context: pg_sys::MemoryContext,
 }
 
-/// Values of columns, by their place in the list that was asked for; valid as long as what they were read from.
+/// Values of columns, in the order of the list of numbers; valid as long as the row they were read from.
 pub struct Values<'row, const N: usize> {
     pub values: [Param; N],
     row: PhantomData<&'row ()>,
 }
 
 impl Trigger<'_> {
-    /// Refuses a call that is none of these firings: the slots of a row trigger are not there in another.
+    /// Refuses a call that is not from a trigger with one of these timings: only a row trigger has slots.
     ///
-    /// # Safety
-    /// `fcinfo` is the call at hand.
+    /// # Safety `fcinfo` is the frame of the current call.
     pub unsafe fn from_call(fcinfo: pg_sys::FunctionCallInfo, timings: &[TriggerTiming]) -> Self {
-        // SAFETY: `context` is null or a node; this is CALLED_AS_TRIGGER of trigger.h. A call has its FmgrInfo.
+        // SAFETY: the caller passes the current frame. Its `context` is null or a node, whose tag is
+        // compared as CALLED_AS_TRIGGER of trigger.h does; `flinfo` is set for every call through fmgr.
         unsafe {
             let context = (*fcinfo).context;
             if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
@@ -76,23 +76,23 @@ impl Trigger<'_> {
     }
 
     pub fn table_oid(&self) -> pg_sys::Oid {
-        // SAFETY: the table is open while its trigger runs.
+        // SAFETY: tg_relation is open while its trigger runs.
         unsafe { (*self.data.tg_relation).rd_id }
     }
 
     pub fn table_name(&self) -> &CStr {
-        // SAFETY: the table is open while its trigger runs, and its name ends in NUL.
+        // SAFETY: tg_relation is open while its trigger runs; relname is a NameData, which ends in NUL.
         unsafe { CStr::from_ptr((*(*self.data.tg_relation).rd_rel).relname.data.as_ptr()) }
     }
 
-    /// Whether a statement on another table can fire this trigger, or write the table without firing it.
+    /// Whether a statement on another table can fire this trigger, or write this table without firing it.
     pub fn table_inherits(&self) -> bool {
-        // SAFETY: the table is open while its trigger runs.
+        // SAFETY: tg_relation is open while its trigger runs.
         unsafe { relation::inherits(self.data.tg_relation) }
     }
 
     pub fn column_numbers<const N: usize>(&self, columns: &[Column; N]) -> [i32; N] {
-        // SAFETY: the table is open while its trigger runs.
+        // SAFETY: tg_relation is open while its trigger runs.
         unsafe { relation::column_numbers(self.data.tg_relation, columns) }
     }
 
@@ -109,24 +109,25 @@ impl Trigger<'_> {
         self.operation() == Operation::Update
     }
 
-    /// The row that an UPDATE or DELETE is about, as it was. For a row trigger.
+    /// The old row of an UPDATE or DELETE. Only for a row trigger.
     pub fn old_values<const N: usize>(&self, numbers: &[i32; N]) -> Values<'_, N> {
-        // SAFETY: the slots of a row trigger hold rows of its table.
+        // SAFETY: in a row trigger, the slot holds a row of tg_relation.
         unsafe { Values::from_slot(self.data.tg_trigslot, numbers) }
     }
 
-    /// The row that is about to be written. For a row trigger on INSERT or UPDATE.
+    /// The row that is about to be written. Only for a row trigger on INSERT or UPDATE.
     pub fn new_values<const N: usize>(&self, numbers: &[i32; N]) -> Values<'_, N> {
         let slot = if self.is_update() { self.data.tg_newslot } else { self.data.tg_trigslot };
-        // SAFETY: the slots of a row trigger hold rows of its table.
+        // SAFETY: in a row trigger, the slot holds a row of tg_relation.
         unsafe { Values::from_slot(slot, numbers) }
     }
 
-    /// The command of this transaction that wrote the row which an UPDATE replaces; None where an earlier
-    /// transaction did.
+    /// The command of this transaction that wrote the row which an UPDATE replaces; None if an earlier
+    /// transaction wrote it.
     pub fn written_by(&self) -> Option<pg_sys::CommandId> {
-        // SAFETY: the tuple of a row trigger has its header; HeapTupleHeaderGetXmin of htup_details.h.
-        // HeapTupleHeaderGetCmin wants a row that this transaction has written.
+        // SAFETY: the tuple of a row trigger has a header, whose xmin is read as by HeapTupleHeaderGetXmin
+        // of htup_details.h. HeapTupleHeaderGetCmin requires a row written by this transaction, which is
+        // checked first.
         unsafe {
             let header = (*self.data.tg_trigtuple).t_data;
             let is_frozen = u32::from((*header).t_infomask) & pg_sys::HEAP_XMIN_FROZEN
@@ -137,13 +138,14 @@ impl Trigger<'_> {
         }
     }
 
-    /// Has `end` called with `argument` when the statement has ended, however it does.
+    /// Calls `end` with `argument` when the statement has ended, successfully or not.
     pub fn at_end_of_statement(
         &self,
         end: unsafe extern "C-unwind" fn(*mut std::ffi::c_void),
         argument: usize,
     ) {
-        // SAFETY: the callback's memory is the context's own, which lives as long as the statement.
+        // SAFETY: the callback is allocated in the context that it is registered for, so it lives until it
+        // is called.
         unsafe {
             let size = size_of::<pg_sys::MemoryContextCallback>();
             let callback = pg_sys::MemoryContextAlloc(self.context, size)
@@ -157,17 +159,17 @@ impl Trigger<'_> {
         }
     }
 
-    /// The row as it came.
+    /// The row as the trigger received it.
     pub fn unchanged(&self) -> TriggerResult {
         TriggerResult(if self.is_update() { self.data.tg_newtuple } else { self.data.tg_trigtuple })
     }
 
-    /// The row with other values in some columns, given by number.
+    /// The row with other values, not NULL, in the columns with these numbers.
     pub fn changed(&self, mut numbers: Vec<i32>, mut values: Vec<pg_sys::Datum>) -> TriggerResult {
         assert_eq!(values.len(), numbers.len());
         let mut nulls = vec![false; numbers.len()];
         let TriggerResult(came) = self.unchanged();
-        // SAFETY: the tuple is a row of the table; numbers, values and nulls are of one length.
+        // SAFETY: the tuple is a row of tg_relation; numbers, values and nulls have the same length.
         TriggerResult(unsafe {
             pg_sys::heap_modify_tuple_by_cols(
                 came,
@@ -180,11 +182,12 @@ impl Trigger<'_> {
         })
     }
 
-    /// The value of a column's default; None where it has none, or it is NULL. Follows rewriteTargetListIU of
+    /// The value of a column's default; None if it has none or it is NULL. Follows rewriteTargetListIU of
     /// rewriteHandler.c and ExecEvalExpr of executor.h.
     pub fn default_value(&self, number: i32) -> Param {
-        // SAFETY: the table is open while its trigger runs, and the number is a column's. The expression is
-        // evaluated in a context of its own, and its value lives in the memory of the call.
+        // SAFETY: tg_relation is open while its trigger runs, and `number` is that of one of its columns.
+        // The expression is evaluated in the current memory context, so the value outlives the expression
+        // context.
         unsafe {
             let expression = pg_sys::build_column_default(self.data.tg_relation, number);
             if expression.is_null() {
@@ -201,19 +204,20 @@ impl Trigger<'_> {
         }
     }
 
-    /// The rows that the statement replaced; none for an INSERT.
+    /// The rows that the statement replaced, in their old version; None if the trigger has no old
+    /// transition table.
     pub fn old_rows(&self) -> Option<TransitionTable<'_>> {
         TransitionTable::open(self.data.tg_oldtable, self.data.tg_relation)
     }
 
-    /// The rows that the statement wrote.
+    /// The rows that the statement wrote; None if the trigger has no new transition table.
     pub fn new_rows(&self) -> Option<TransitionTable<'_>> {
         TransitionTable::open(self.data.tg_newtable, self.data.tg_relation)
     }
 }
 
 impl<const N: usize> Values<'_, N> {
-    /// Values that are not those of a row.
+    /// Values that do not come from a row.
     pub fn of(values: [Param; N]) -> Values<'static, N> {
         Values { values, row: PhantomData }
     }
@@ -221,7 +225,8 @@ impl<const N: usize> Values<'_, N> {
     /// # Safety
     /// `slot` holds a row of the table whose columns have these numbers.
     unsafe fn from_slot(slot: *mut pg_sys::TupleTableSlot, numbers: &[i32; N]) -> Self {
-        // SAFETY: promised by the caller; slot_getallattrs of tuptable.h.
+        // SAFETY: the caller guarantees that `slot` holds a row with these columns; all attributes are
+        // deformed first, as by slot_getallattrs of tuptable.h.
         unsafe {
             let count = (*(*slot).tts_tupleDescriptor).natts;
             if i32::from((*slot).tts_nvalid) < count {
@@ -236,7 +241,7 @@ impl<const N: usize> Values<'_, N> {
     }
 }
 
-/// The rows of a statement, in the order in which it wrote them: the n-th old row became the n-th new.
+/// The rows of a statement in the order in which it wrote them: the n-th old row became the n-th new row.
 pub struct TransitionTable<'call> {
     store: *mut pg_sys::Tuplestorestate,
     pointer: i32,
@@ -249,8 +254,8 @@ impl TransitionTable<'_> {
         if store.is_null() {
             return None;
         }
-        // SAFETY: the store lives as long as the statement. Other triggers read it too, hence a read
-        // pointer of our own, and the rewind, for a new one stands where the last reader stopped.
+        // SAFETY: the tuplestore lives as long as the statement. Other triggers read it too, so this uses a
+        // read pointer of its own; a new pointer starts where the active one is, hence the rescan.
         unsafe {
             let pointer =
                 pg_sys::tuplestore_alloc_read_pointer(store, pg_sys::EXEC_FLAG_REWIND as i32);
@@ -262,9 +267,9 @@ impl TransitionTable<'_> {
         }
     }
 
-    /// The next row, which replaces the one before.
+    /// The next row; it replaces the previous one in the slot.
     pub fn next<const N: usize>(&mut self, numbers: &[i32; N]) -> Option<Values<'_, N>> {
-        // SAFETY: store and slot are of the table whose columns have these numbers.
+        // SAFETY: the tuplestore and the slot have the descriptor of the table whose columns have these numbers.
         unsafe {
             pg_sys::tuplestore_select_read_pointer(self.store, self.pointer);
             pg_sys::tuplestore_gettupleslot(self.store, true, false, self.slot)
@@ -275,32 +280,32 @@ impl TransitionTable<'_> {
 
 impl Drop for TransitionTable<'_> {
     fn drop(&mut self) {
-        // After an error PostgreSQL frees it with its memory context.
+        // After an error, PostgreSQL frees the slot with its memory context.
         if !std::thread::panicking() {
-            // SAFETY: nothing read from the slot can be used any more.
+            // SAFETY: values of the slot borrow `self`, so none is in use any more.
             unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) }
         }
     }
 }
 
-/// What a trigger answers: the row to write, or nothing.
+/// A trigger's return value: the row to write, or null.
 pub struct TriggerResult(pg_sys::HeapTuple);
 
 impl_sql_translatable!(TriggerResult, "trigger");
 
 impl TriggerResult {
-    /// After a statement, where nothing is looked at.
+    /// From an AFTER STATEMENT trigger, whose return value PostgreSQL ignores.
     pub fn none() -> Self {
         Self(std::ptr::null_mut())
     }
 
-    /// Before a row, which is then passed over.
+    /// From a BEFORE ROW trigger: the row is skipped.
     pub fn skip_row() -> Self {
         Self(std::ptr::null_mut())
     }
 }
 
-// SAFETY: trigger functions return a HeapTuple and never set isnull.
+// SAFETY: PostgreSQL expects a HeapTuple pointer as the datum, with isnull false.
 unsafe impl BoxRet for TriggerResult {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
         // SAFETY: as above.

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 pub const MAX_LOCAL_OCTETS: usize = 64;
 /// The longest address, in octets of its canonical form (RFC 5321, erratum 1690).
 pub const MAX_OCTETS: usize = 254;
-/// The domain of the addresses that erased customers are left with.
+/// The domain of the addresses given to erased customers.
 pub const ERASED_DOMAIN: &str = "erased.invalid";
 
 pub const EMPTY: BrokenRule = BrokenRule {
@@ -44,11 +44,11 @@ pub const RESERVED: BrokenRule = BrokenRule {
     hint: "Register the customer's own address.",
 };
 
-/// For addresses and for the beginnings of addresses.
+/// For addresses and for their prefixes.
 pub const INPUT_LIMIT: InputLimit =
     InputLimit { octets: super::MAX_INPUT_OCTETS, otherwise: TOO_LONG };
 
-/// The address as it is stored and compared: the same for every spelling of one address.
+/// The form in which an address is stored and compared: the same for every spelling of it.
 pub fn canonical(input: &str) -> Result<String, BrokenRule> {
     INPUT_LIMIT.check(input)?;
     let input = trim(input);
@@ -73,9 +73,10 @@ pub fn canonical(input: &str) -> Result<String, BrokenRule> {
     Ok(format!("{local}@{domain}"))
 }
 
-/// The beginning of an address, spelled as stored addresses are spelled.
+/// The prefix of an address, spelled like stored addresses.
 ///
-/// Half a domain has no canonical form, so a beginning that is itself an address is taken as one.
+/// An incomplete domain has no canonical form, so only a prefix that is itself a valid address gets one;
+/// any other is normalised and lower-cased.
 pub fn canonical_prefix(input: &str) -> Result<String, BrokenRule> {
     INPUT_LIMIT.check(input)?;
     let prefix = trim(input);
@@ -92,7 +93,7 @@ fn trim(input: &str) -> &str {
     input.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\u{B}')
 }
 
-/// NFC and lower case. Lower-casing can take a text out of NFC, hence the second normalisation.
+/// NFC and lower case. Lower-casing can produce text that is not in NFC, hence the second normalisation.
 fn fold(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase()) {
         return Cow::Borrowed(text);
@@ -108,7 +109,7 @@ fn canonical_local(local: &str) -> Result<Cow<'_, str>, BrokenRule> {
     if local.split('.').all(is_atom) { Ok(local) } else { Err(LOCAL_PART) }
 }
 
-/// RFC 5322 atext, and by RFC 6531 letters, marks and numbers of any script.
+/// atext of RFC 5322, and by RFC 6531 letters, marks and numbers of any script.
 fn is_atom(atom: &str) -> bool {
     let mut chars = atom.chars();
     chars.next().is_some_and(|c| is_atext(c) && !is_mark(c)) && chars.all(is_atext)

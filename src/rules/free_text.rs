@@ -1,4 +1,4 @@
-//! The rule for what people write beside a change: its reason, and the actor on whose behalf it is made.
+//! The rule for the free texts of a change: its reason, and the actor on whose behalf it is made.
 
 use super::{BrokenRule, InputLimit};
 
@@ -14,10 +14,10 @@ pub const CONTROL_CHARACTER: BrokenRule = BrokenRule {
     hint: "Remove control characters other than line breaks and tabs.",
 };
 
-/// No code point has more than four octets.
+/// A code point has at most four octets.
 pub const INPUT_LIMIT: InputLimit = InputLimit { octets: MAX_CODE_POINTS * 4, otherwise: TOO_LONG };
 
-/// Whether a text may be kept as it is.
+/// Refuses a text that may not be stored.
 pub fn check(text: &str) -> Result<(), BrokenRule> {
     INPUT_LIMIT.check(text)?;
     if text.len() > MAX_CODE_POINTS && text.chars().count() > MAX_CODE_POINTS {

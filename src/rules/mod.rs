@@ -1,4 +1,4 @@
-//! What a customer profile may hold. Pure Rust: no server, no pgrx, the same answer in every database.
+//! What a customer profile may hold. Pure Rust, without pgrx: the same result in every database.
 
 pub mod email;
 pub mod free_text;
@@ -8,17 +8,17 @@ pub mod personal_data;
 pub mod status;
 mod text;
 
-/// Why a value is refused, and what to do about it. Names no value.
+/// Why a value is refused, and how to correct it. Contains no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokenRule {
     pub message: &'static str,
     pub hint: &'static str,
 }
 
-/// The longest input that a rule looks at.
+/// The longest input that a rule examines.
 ///
-/// What is longer could not pass: it is refused by its length alone, so that time and memory of a refusal do
-/// not grow with its input.
+/// A longer one could not be valid. It is refused for its length alone, so that time and memory of a
+/// refusal do not grow with its input.
 #[derive(Clone, Copy, Debug)]
 pub struct InputLimit {
     pub octets: usize,
@@ -32,6 +32,6 @@ impl InputLimit {
 }
 
 /// Enough for every spelling of the longest address and the longest name: no code point of a canonical form
-/// has a spelling of more than 12 octets, and neither form has more than 254 of them. White space at the ends
-/// counts.
+/// has a spelling of more than 12 octets, and neither form has more than 254 code points. White space at
+/// the ends counts.
 const MAX_INPUT_OCTETS: usize = 4096;

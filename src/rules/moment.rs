@@ -1,12 +1,12 @@
-//! A moment by RFC 3339, and by nothing else.
+//! A point in time in the format of RFC 3339, and in no other.
 
 /// Longer than any moment that is finer than it need be.
 const MAX_OCTETS: usize = 64;
 
 /// Microseconds since 1970.
 ///
-/// jiff reads more than RFC 3339: basic format, offsets with seconds or beyond a day, a time zone's name. So the
-/// form is checked here, and what the digits mean there.
+/// jiff accepts more than RFC 3339: the basic format, offsets with seconds or of more than a day, time zone
+/// names. So the format is checked here, and jiff evaluates the digits.
 pub fn parse(text: &str) -> Option<i64> {
     const FORM: &str = "0000-00-00T00:00:00";
     if text.len() > MAX_OCTETS {
@@ -29,13 +29,13 @@ pub fn parse(text: &str) -> Option<i64> {
     if offset != "Z" && (&offset[1..3] > "23" || &offset[4..] > "59") {
         return None;
     }
-    // Finer than a nanosecond is cut.
+    // Digits beyond the nanosecond are truncated.
     let fraction = &fraction[..fraction.len().min(9)];
     let moment: jiff::Timestamp = format!("{date_time}.{fraction}{offset}").parse().ok()?;
     Some(moment.as_microsecond())
 }
 
-/// Whether a text is as long as a form, has digits where it has zeros, and is the same elsewhere.
+/// Whether a text has a digit wherever `form` has a zero, and equals it elsewhere.
 fn has_form(text: &str, form: &str) -> bool {
     text.len() == form.len()
         && text

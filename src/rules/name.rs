@@ -7,10 +7,10 @@ use std::borrow::Cow;
 /// The longest name, in code points of its canonical form.
 pub const MAX_CODE_POINTS: usize = 200;
 
-/// Format characters that names are really written with: ZWNJ, ZWJ, LRM, RLM, ALM.
+/// Format characters that the spelling of names requires: ZWNJ, ZWJ, LRM, RLM, ALM.
 const ALLOWED_FORMATS: [char; 5] = ['\u{200C}', '\u{200D}', '\u{200E}', '\u{200F}', '\u{061C}'];
 
-/// Looks like a space although Unicode counts it among the symbols.
+/// Looks like a space, although its Unicode category is symbol.
 const BRAILLE_BLANK: char = '\u{2800}';
 
 pub const EMPTY: BrokenRule =
@@ -29,14 +29,14 @@ pub const NOTHING_VISIBLE: BrokenRule =
 pub const INPUT_LIMIT: InputLimit =
     InputLimit { octets: super::MAX_INPUT_OCTETS, otherwise: TOO_LONG };
 
-/// The name as it is stored: white space at the ends cut, NFC.
+/// The form in which a name is stored: trimmed, in NFC.
 pub fn canonical(input: &str) -> Result<Cow<'_, str>, BrokenRule> {
     INPUT_LIMIT.check(input)?;
     let name = text::nfc(input.trim());
     if name.is_empty() {
         return Err(EMPTY);
     }
-    // No code point is shorter than a byte, so most names need no count.
+    // A code point has at least one octet, so most names need not be counted.
     if name.len() > MAX_CODE_POINTS && name.chars().count() > MAX_CODE_POINTS {
         return Err(TOO_LONG);
     }

@@ -1,4 +1,4 @@
-//! Whether a text holds somebody's address or name, in whatever spelling.
+//! Detects a person's addresses and names in a text, whatever their spelling.
 
 use super::text;
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ impl PersonalData {
 
     pub fn add_email(&mut self, email: &str) {
         self.0.insert(text::loose(email));
-        // As people write it: ann@bücher.example, where xn--bcher-kva.example is stored.
+        // As people write it: ann@bücher.example for the stored xn--bcher-kva.example.
         if let Some((local, domain)) = email.split_once('@') {
             let (domain, _) = idna::domain_to_unicode(domain);
             self.0.insert(text::loose(&format!("{local}@{domain}")));
@@ -25,7 +25,8 @@ impl PersonalData {
         self.0.insert(text::loose(name));
     }
 
-    /// True also where a short name is only part of another word: too much is removed rather than too little.
+    /// Also true if a short name is only part of another word: removing too much is preferred to removing
+    /// too little.
     pub fn appears_in(&self, text: &str) -> bool {
         let text = text::loose(text);
         self.0.iter().any(|known| !known.is_empty() && text.contains(known))

@@ -1,14 +1,14 @@
-//! The account status and the moves between statuses.
+//! The account status.
 
 use super::{BrokenRule, InputLimit};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// In good standing.
+    /// Not restricted.
     Active,
     /// Temporarily blocked.
     Suspended,
-    /// Permanently deactivated: no change follows but erasure.
+    /// Permanently deactivated: only erasure may follow.
     Closed,
 }
 
@@ -30,7 +30,7 @@ impl Status {
         }
     }
 
-    /// As it is stored.
+    /// As stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "ACTIVE",

@@ -1,7 +1,7 @@
-//! What the Unicode character database says about one code point.
+//! Unicode properties and normalisation.
 //!
-//! Every table is ICU4X's, compiled in and pinned by `Cargo.lock`: the database's locale, its provider
-//! and the operating system have no say.
+//! All tables are ICU4X's, compiled in and pinned by `Cargo.lock`: the result depends neither on the
+//! database's locale and provider nor on the operating system.
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, NoncharacterCodePoint};
@@ -16,11 +16,11 @@ pub fn nfc(text: &str) -> Cow<'_, str> {
     const { ComposingNormalizerBorrowed::new_nfc() }.normalize(text)
 }
 
-/// For comparing what people have typed: without case, width, the ways to write an accent, the full stops that a
-/// domain may be written with, runs of white space and characters that cannot be seen.
+/// Normalises what people have typed for comparison: without case, width, different encodings of an accent,
+/// the alternative full stops of a domain, runs of white space, and invisible characters.
 pub fn loose(text: &str) -> String {
     let nfkc = const { ComposingNormalizerBorrowed::new_nfkc() };
-    // By way of capitals, for ß is SS in them.
+    // Through upper case, in which ß becomes SS.
     let folded = nfkc.normalize(text).to_uppercase().to_lowercase().replace('\u{3002}', ".");
     let seen: String = nfkc.normalize(&folded).chars().filter(|c| !is_invisible(*c)).collect();
     seen.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -34,7 +34,7 @@ pub fn category(c: char) -> Category {
     const { CodePointMapData::<GeneralCategory>::new() }.get(c)
 }
 
-/// Drawn as nothing at all: zero-width characters, joiners, soft hyphen, variation selectors, fillers.
+/// Not rendered: zero-width characters, joiners, soft hyphen, variation selectors, fillers.
 pub fn is_default_ignorable(c: char) -> bool {
     const { CodePointSetData::new::<DefaultIgnorableCodePoint>() }.contains(c)
 }

@@ -1,4 +1,4 @@
-//! Promises that only real servers and real clients can hold the project to. One behaviour a file.
+//! Promises that only real servers and clients can test. One behaviour per file.
 
 mod kit;
 

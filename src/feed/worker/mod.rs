@@ -1,6 +1,6 @@
-//! The notification worker: one background process for each database that is named, which sends the
-//! notifications of committed events in the feed's order, so that writers never wait for the lock that
-//! NOTIFY takes on the whole cluster.
+//! The notification worker: one background process for each database in customer_db.databases. It sends the
+//! notifications of committed events in the feed's order, so that writers never wait for the cluster-wide
+//! lock that NOTIFY takes.
 
 pub mod slot;
 
@@ -19,21 +19,23 @@ use pgrx::{IntoDatum, Uuid};
 use slot::Slot;
 use std::time::Duration;
 
-/// After this long a worker that has ended is started again, as is one whose database is not there yet.
+/// The postmaster restarts a worker that has ended after this time; also one whose database does not exist yet.
 const RESTART: Duration = Duration::from_secs(5);
-/// This often a worker looks of its own accord: COMMIT PREPARED wakes nobody.
+/// A worker that is not woken reads the feed at this interval: COMMIT PREPARED wakes no worker.
 const POLL_MS: i64 = 1000;
-/// After a look the worker rests, a millisecond for every two events that it found, within these bounds: so
-/// that under load it sends many at a time. Each look takes time from writers and from their locks.
+/// After sending, the worker rests a millisecond for every two events, within these bounds, so that under
+/// load it sends many at a time: each reading of the feed costs CPU time and lock table access that writers
+/// need.
 const REST_MS: std::ops::RangeInclusive<i64> = 1..=10;
-/// After this long it looks again whether PostgreSQL's queue has room.
+/// The interval at which it checks whether PostgreSQL's queue has room again.
 const WAIT_FOR_ROOM_MS: i64 = 200;
-/// So many events are sent in one transaction, where PostgreSQL's queue is not too small for that.
+/// The most events sent in one transaction, unless PostgreSQL's queue is too small for that.
 const MAX_BATCH: i64 = 10_000;
 
-/// Registers the workers, while the server starts.
+/// Registers the workers when the server starts.
 pub fn register() {
-    // SAFETY: variables of the postmaster. pg_upgrade wants nobody but itself in its databases.
+    // pg_upgrade requires that no other session connects to its databases.
+    // SAFETY: variables of this process, which has one thread.
     if unsafe { !pg_sys::process_shared_preload_libraries_in_progress || pg_sys::IsBinaryUpgrade } {
         return;
     }
@@ -61,11 +63,13 @@ pub extern "C-unwind" fn customer_db_worker(slot: pg_sys::Datum) {
     handle_signals();
     BackgroundWorker::connect_worker_to_spi(Some(BackgroundWorker::get_extra()), None);
     set_session_defaults();
-    // SAFETY: the function is called once, when this process ends, however it does.
+    // SAFETY: close_slot only stores to shared memory, which is still attached when before_shmem_exit
+    // callbacks run.
     unsafe { pg_sys::before_shmem_exit(Some(close_slot), slot) };
     let slot = Slot::of_worker(slot.value());
     loop {
-        // SAFETY: this process's own latch. Reset before looking, so that a commit during the look wakes us again.
+        // SAFETY: this process's own latch. Reset before reading the feed, so that a commit during the
+        // reading sets it again.
         unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
         reload_when_asked();
         match BackgroundWorker::transaction(|| entry_point(|| send_batch(slot))) {
@@ -74,7 +78,7 @@ pub extern "C-unwind" fn customer_db_worker(slot: pg_sys::Datum) {
                 slot.open();
                 sleep((count / 2).clamp(*REST_MS.start(), *REST_MS.end()), 0);
             }
-            // Writers go on leaving their notifications here: they could not send them either.
+            // Writers keep leaving their notifications to this worker: the queue is full for them too.
             Look::QueueFull => sleep(WAIT_FOR_ROOM_MS, 0),
             Look::NoFeed => slot.close(),
             Look::StepAside => {
@@ -86,15 +90,15 @@ pub extern "C-unwind" fn customer_db_worker(slot: pg_sys::Datum) {
     }
 }
 
-/// What one look into the feed came to.
+/// The outcome of reading the feed once.
 enum Look {
-    /// So many notifications have been sent, up to here.
+    /// This many notifications were sent, up to this position.
     Sent { sequence: pg_sys::Oid, position: i64, count: i64 },
-    /// What is due has to wait until there is room in PostgreSQL's queue.
+    /// Nothing is sent until PostgreSQL's queue has room.
     QueueFull,
-    /// The extension has not been created here.
+    /// The extension does not exist in this database.
     NoFeed,
-    /// DROP DATABASE, or another command that wants no session in it, is waiting.
+    /// DROP DATABASE, or another command that requires the database to have no sessions, is waiting.
     StepAside,
 }
 
@@ -119,7 +123,7 @@ fn send_batch(slot: &Slot) -> Look {
     let Watermark { sequence, last, complete_to, .. } = Watermark::read();
     let sent = match slot.sent(sequence) {
         Some(sent) if sent <= last => sent,
-        // The first look, or one into a feed that was restored: what is there is no news.
+        // The worker's first reading, or the feed was restored: existing events are not announced.
         _ => return Look::Sent { sequence, position: complete_to, count: 0 },
     };
     if sent < complete_to && !notification::queue_has_room() {
@@ -128,7 +132,7 @@ fn send_batch(slot: &Slot) -> Look {
     let batch = MAX_BATCH.min(notification::max_notifications());
     let params = [sent, complete_to, batch].map(IntoDatum::into_datum);
     let (mut count, mut last) = (0, sent);
-    // Whoever owns the table must not have us do things in a superuser's name.
+    // The table's owner must not be able to run code with the worker's superuser rights.
     EVENTS.as_restricted_owner(|| {
         connected(|_| {
             ANNOUNCED.run(&params, |row| {
@@ -141,18 +145,18 @@ fn send_batch(slot: &Slot) -> Look {
         });
     });
     let position = if count < batch {
-        // A writer that has just taken its lock may have a key from before what was sent.
+        // A writer that has just taken its lock may hold a key below what was sent.
         complete_to.max(sent)
     } else {
-        // SAFETY: this process's own latch: there is more to be sent, so look again.
+        // SAFETY: this process's own latch, set so that the loop continues with the next batch.
         unsafe { pg_sys::SetLatch(pg_sys::MyLatch) };
         last
     };
     Look::Sent { sequence, position, count }
 }
 
-/// An event's position and how to tell it; None where the owner has put something into the feed that is no
-/// event of ours.
+/// An event's position and its announcement; None if the row is not an event of this extension, as the
+/// table's owner may have added it.
 fn announced(row: &Row) -> (i64, Option<(Event, Announcement)>) {
     let [position, values @ ..] = row
         .values([INT8OID, UUIDOID, TEXTOID, UUIDOID, INT8OID, BOOLOID, BOOLOID, BOOLOID, BOOLOID]);
@@ -186,19 +190,19 @@ fn announced(row: &Row) -> (i64, Option<(Event, Announcement)>) {
     (position, event())
 }
 
-/// Whether a command waits for the sessions of this database to leave, as DROP DATABASE does: it holds a
-/// lock that shuts out the one which a session takes when it begins.
+/// Whether a command waits for the sessions of this database to end, as DROP DATABASE does: it holds a lock
+/// that conflicts with the one that every session takes when it starts.
 fn somebody_wants_the_database_alone() -> bool {
     let tag = pg_sys::LOCKTAG {
         locktag_field1: 0,
         locktag_field2: pg_sys::DatabaseRelationId.to_u32(),
-        // SAFETY: a variable of this backend that never changes.
+        // SAFETY: set once, when the backend starts.
         locktag_field3: unsafe { pg_sys::MyDatabaseId }.to_u32(),
         locktag_field4: 0,
         locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
         locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
     };
-    // SAFETY: does not wait; the lock goes with the transaction.
+    // SAFETY: within a transaction; does not wait, and the lock is released at its end.
     let result = unsafe { pg_sys::LockAcquire(&tag, pg_sys::RowExclusiveLock as i32, false, true) };
     result == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
@@ -208,12 +212,13 @@ fn handle_signals() {
     use pg_sys::pqsignal;
     #[cfg(feature = "pg18")]
     use pg_sys::pqsignal_be as pqsignal;
-    // As C functions, not as pgrx wraps them: they run inside a signal handler.
+    // Declared without pgrx's wrapper: they run inside a signal handler.
     unsafe extern "C-unwind" {
         fn SignalHandlerForConfigReload(signal: i32);
         fn die(signal: i32);
     }
-    // SAFETY: PostgreSQL's own handlers set flags and the latch. pgrx's would read the configuration there.
+    // SAFETY: PostgreSQL's own handlers only set flags and the latch, which is safe in a signal handler.
+    // pgrx's would read the configuration there.
     unsafe {
         pqsignal(pg_sys::SIGHUP as i32, Some(SignalHandlerForConfigReload));
         pqsignal(pg_sys::SIGTERM as i32, Some(die));
@@ -221,8 +226,8 @@ fn handle_signals() {
     }
 }
 
-/// Settings that must not be the database's or the cluster's: the watermark wants READ COMMITTED, and
-/// what the worker commits need not be waited for.
+/// Overrides settings of the database or the cluster: the watermark requires READ COMMITTED, and the
+/// worker's commits need not be flushed.
 fn set_session_defaults() {
     for (name, value) in [
         (c"default_transaction_isolation", c"read committed"),
@@ -234,7 +239,7 @@ fn set_session_defaults() {
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         (c"transaction_timeout", c"0"),
     ] {
-        // SAFETY: settings that every superuser may set, with values that they take.
+        // SAFETY: both texts end in NUL; these settings accept these values, and PGC_SUSET suffices for them.
         unsafe {
             pg_sys::SetConfigOption(
                 name.as_ptr(),
@@ -248,7 +253,7 @@ fn set_session_defaults() {
 
 fn reload_when_asked() {
     pg_sys::check_for_interrupts!();
-    // SAFETY: the flag is set by the signal handler and read here alone.
+    // SAFETY: the signal handler only sets the flag, and this process has one thread; the accesses are volatile.
     unsafe {
         if (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 {
             (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
@@ -257,7 +262,7 @@ fn reload_when_asked() {
     }
 }
 
-/// Sleeps until the time is over or the event happens, or ends with the server.
+/// Sleeps until the time has passed or the event occurs; exits when the postmaster dies.
 fn sleep(milliseconds: i64, event: u32) {
     let events = event | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // SAFETY: this process's own latch.
@@ -271,8 +276,8 @@ unsafe extern "C-unwind" fn close_slot(_code: i32, slot: pg_sys::Datum) {
     Slot::of_worker(slot.value()).close();
 }
 
-/// Ends so that the postmaster starts another worker after a while.
+/// Exits with a status upon which the postmaster starts another worker after RESTART.
 fn exit_for_restart() {
-    // SAFETY: no transaction is open.
+    // SAFETY: no transaction is open, so nothing is left to abort.
     unsafe { pg_sys::proc_exit(1) }
 }

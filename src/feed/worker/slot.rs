@@ -1,30 +1,30 @@
-//! What writers and notification workers share in memory: a slot for each worker, which says whose database it
-//! serves, how far it has sent, and how to wake it.
+//! Shared memory of writers and notification workers: one slot for each worker, with its database, the
+//! position up to which it has sent, and its latch.
 
 use pgrx::prelude::*;
 use pgrx::{AssertPGRXSharedMemory, PgAtomic, pg_shmem_init};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, Ordering};
 
-/// So many databases can have a worker in one cluster.
+/// The most databases of a cluster that can have a worker.
 pub const SLOTS: usize = 64;
 
 static ALL: PgAtomic<AssertPGRXSharedMemory<[Slot; SLOTS]>> =
-    // SAFETY: no other extension takes a name that begins with ours.
+    // SAFETY: the name begins with this extension's, so no other extension uses it.
     unsafe { PgAtomic::new(c"customer_db notification workers") };
 
-/// Whether this server was started with the library, so that there is such memory.
+/// Whether the library was preloaded, so that the shared memory exists.
 static RESERVED: AtomicBool = AtomicBool::new(false);
 
-/// One worker's. It outlives the worker, so that the next one goes on where that stopped.
+/// The slot of one worker. It outlives the worker, so that the next one continues at its position.
 pub struct Slot {
-    /// The database's OID; 0 where none has been served.
+    /// The database's OID; 0 before the first.
     database: AtomicU32,
     /// The worker's latch; null while no worker runs.
     latch: AtomicPtr<pg_sys::Latch>,
-    /// The sequence whose positions `sent` is one of.
+    /// The sequence that `sent` was drawn from.
     sequence: AtomicU32,
-    /// Up to here notifications have been sent.
+    /// The position up to which notifications have been sent.
     sent: AtomicI64,
 }
 
@@ -42,7 +42,7 @@ impl Slot {
         &ALL.get()[number]
     }
 
-    /// Up to where notifications have been sent for this sequence; None where it is another's.
+    /// The position up to which notifications have been sent; None if the slot is of another sequence.
     pub fn sent(&self, sequence: pg_sys::Oid) -> Option<i64> {
         (self.database.load(Ordering::Acquire) == my_database()
             && self.sequence.load(Ordering::Acquire) == sequence.to_u32())
@@ -59,51 +59,51 @@ impl Slot {
         Some(self.latch.load(Ordering::Acquire)).filter(|latch| !latch.is_null())
     }
 
-    /// From now on writers leave their notifications to the worker at work.
+    /// From now on writers leave their notifications to this worker.
     pub fn open(&self) {
-        // SAFETY: the latch in this process's place of the shared array of processes.
+        // SAFETY: MyLatch points into the shared array of processes.
         self.latch.store(unsafe { pg_sys::MyLatch }, Ordering::Release);
     }
 
-    /// From now on they send them themselves.
+    /// From now on writers send their notifications themselves.
     pub fn close(&self) {
         self.latch.store(ptr::null_mut(), Ordering::Release);
     }
 }
 
-/// Asks for the shared memory, while the server starts.
+/// Requests the shared memory, when the server starts.
 pub fn reserve() {
     pg_shmem_init!(
         ALL = unsafe {
-            // SAFETY: atomics may be shared, and the latch that one points to is in shared memory itself.
+            // SAFETY: the slots consist of atomics, and the latches they point to are in shared memory.
             AssertPGRXSharedMemory::new([const { Slot::new() }; SLOTS])
         }
     );
     RESERVED.store(true, Ordering::Relaxed);
 }
 
-/// Whether a worker sends the notifications of this sequence's events: not before it has noticed that the
-/// tables were made anew.
+/// Whether a worker sends the notifications of this sequence's events. False until it has noticed that the
+/// tables were created anew.
 pub fn has_worker(sequence: pg_sys::Oid) -> bool {
     my_slots().any(|slot| slot.latch().is_some() && slot.sent(sequence).is_some())
 }
 
-/// Has it look into the feed. Cannot fail: it is called when a commit has gone too far for that.
+/// Wakes the worker. Must not fail: called when a commit cannot be undone any more.
 pub fn wake_worker() {
     if let Some(latch) = my_slots().find_map(Slot::latch) {
-        // SAFETY: latches of the array of processes stay where they are as long as the server runs. Should
-        // the worker be gone, whoever has its place is woken once in vain.
+        // SAFETY: the latches in the array of processes stay in place as long as the server runs. If the
+        // worker has ended, the process that reuses its entry is woken once for nothing.
         unsafe { pg_sys::SetLatch(latch) }
     }
 }
 
-/// The slots that served this database last.
+/// The slots that last served this database.
 fn my_slots() -> impl Iterator<Item = &'static Slot> {
     let slots = if RESERVED.load(Ordering::Relaxed) { &ALL.get()[..] } else { &[] };
     slots.iter().filter(|slot| slot.database.load(Ordering::Acquire) == my_database())
 }
 
 fn my_database() -> u32 {
-    // SAFETY: a variable of this backend that never changes.
+    // SAFETY: set once, when the backend starts.
     unsafe { pg_sys::MyDatabaseId }.to_u32()
 }

@@ -1,5 +1,5 @@
-//! Documents in jsonb as serde reads them, in place: objects of texts and nulls. An error is a refusal, and holds
-//! no value.
+//! A serde deserialiser that reads jsonb in place: objects whose values are texts and nulls. Its error is a
+//! refusal, which holds no value.
 
 use super::{Container, Fields, Value};
 use crate::postgres::text::utf8;
@@ -29,7 +29,7 @@ impl Display for DocumentError {
 impl std::error::Error for DocumentError {}
 
 impl Error for DocumentError {
-    /// Nothing that is derived for the documents of this project ends up here.
+    /// Not reached by the types that this crate derives Deserialize for.
     fn custom<T: Display>(_message: T) -> Self {
         Self(Refusal::Bug)
     }
@@ -39,7 +39,7 @@ impl Error for DocumentError {
     }
 }
 
-/// An object, as a struct.
+/// Deserialises an object as a struct.
 impl<'de> Deserializer<'de> for Container<'de> {
     type Error = DocumentError;
 
@@ -70,7 +70,7 @@ impl<'de> Deserializer<'de> for Container<'de> {
 struct ObjectAccess<'de> {
     rest: <Fields<'de> as IntoIterator>::IntoIter,
     fields: &'static [&'static str],
-    /// The value that comes next, and the name of its field.
+    /// The value that next_value_seed returns next, with its field's name; None for an unknown field.
     value: Option<(&'static str, Value<'de>)>,
 }
 
@@ -96,7 +96,7 @@ impl<'de> MapAccess<'de> for ObjectAccess<'de> {
     }
 }
 
-/// The value of a field: a text, or null where the struct says `Option`.
+/// The value of a field: a text, or null if the field is an `Option`.
 struct FieldValue<'de> {
     field: &'static str,
     value: Value<'de>,
@@ -129,7 +129,7 @@ impl<'de> Deserializer<'de> for FieldValue<'de> {
     }
 }
 
-/// For a field whose null is not the same as its absence: `#[serde(default, deserialize_with = "present")]`.
+/// For a field where null differs from absence: `#[serde(default, deserialize_with = "present")]`.
 pub fn present<'de, D: Deserializer<'de>, T: serde::Deserialize<'de>>(
     value: D,
 ) -> Result<Option<T>, D::Error> {

@@ -1,5 +1,5 @@
-//! jsonb, read and made in place: as text it would take longer, and hold numbers that other libraries
-//! cannot read.
+//! jsonb, read and built in place. By way of text it would take longer, and JSON libraries refuse some
+//! numbers that jsonb holds.
 
 mod deserialize;
 
@@ -17,13 +17,13 @@ use pgrx::pg_sys;
 use std::marker::PhantomData;
 use std::ptr;
 
-/// A jsonb argument, column value or result: not detoasted.
+/// A jsonb argument, column value or result; not detoasted yet.
 #[derive(Clone, Copy)]
 pub struct Jsonb<'a>(pg_sys::Datum, PhantomData<&'a [u8]>);
 
 datum_argument!(Jsonb, "jsonb");
 
-// SAFETY: the result is declared as jsonb.
+// SAFETY: the result is declared as jsonb in SQL, and the datum is one.
 unsafe impl BoxRet for Jsonb<'_> {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
         // SAFETY: as above.
@@ -38,9 +38,10 @@ impl<'a> Jsonb<'a> {
         Self(datum, PhantomData)
     }
 
-    /// A copy in a memory context, as long as which it lives.
+    /// A copy in a memory context, which it lives as long as.
     pub fn copy_into<'copy>(self, context: pg_sys::MemoryContext) -> Jsonb<'copy> {
-        // SAFETY: a jsonb is a varlena. Its one use is as the result of the call whose context this is.
+        // SAFETY: a jsonb is a varlena, which datumCopy copies with typlen -1. The caller passes a context
+        // that outlives the result's use: that of the SQL call which returns it.
         unsafe {
             let caller = pg_sys::MemoryContextSwitchTo(context);
             let copy = pg_sys::datumCopy(self.0, false, -1);
@@ -49,15 +50,16 @@ impl<'a> Jsonb<'a> {
         }
     }
 
-    /// The length in octets, found out without detoasting.
+    /// The uncompressed length in octets, determined without detoasting.
     pub fn octets(self) -> usize {
-        // SAFETY: a jsonb is a varlena.
+        // SAFETY: a jsonb is a varlena, in any of whose forms toast_raw_datum_size finds the length.
         unsafe { pg_sys::toast_raw_datum_size(self.0) }
     }
 
-    /// What it holds, detoasted in the memory context at hand.
+    /// The document's root, detoasted in the current memory context.
     pub fn root(self) -> Container<'a> {
-        // SAFETY: a jsonb is a varlena; what is detoasted lives as long as the call.
+        // SAFETY: a jsonb is a varlena; a detoasted copy lives in the current memory context, which is that
+        // of the call.
         unsafe {
             let jsonb: *mut pg_sys::Jsonb = pg_sys::pg_detoast_datum(self.0.cast_mut_ptr()).cast();
             Container(&raw mut (*jsonb).root, PhantomData)
@@ -65,25 +67,26 @@ impl<'a> Jsonb<'a> {
     }
 }
 
-/// An object, an array, or a scalar, which is kept as an array of one.
+/// An object or an array; a scalar document is stored as an array of one element.
 #[derive(Clone, Copy)]
 pub struct Container<'a>(*mut pg_sys::JsonbContainer, PhantomData<&'a [u8]>);
 
-/// What a field holds, as far as anybody here wants to know.
+/// The value of a field. Numbers, booleans, arrays and objects are all `Other`: the documents of this
+/// extension hold only texts and nulls.
 #[derive(Clone, Copy)]
 pub enum Value<'a> {
     Null,
-    /// Not checked for UTF-8.
+    /// Octets that are not yet checked to be UTF-8.
     String(&'a [u8]),
     Other,
 }
 
-/// The fields of an object, each once.
+/// The fields of an object; jsonb keeps each name once.
 pub type Fields<'a> = Vec<(&'a [u8], Value<'a>)>;
 
 impl<'a> Container<'a> {
     fn header(self) -> u32 {
-        // SAFETY: a container begins with its header.
+        // SAFETY: the pointer is to a container of a live jsonb, whose first member is its header.
         unsafe { (*self.0).header }
     }
 
@@ -94,7 +97,8 @@ impl<'a> Container<'a> {
     /// Whether the document is a string.
     pub fn is_string(self) -> bool {
         let mut value = pg_sys::JsonbValue::default();
-        // SAFETY: JsonbExtractScalar looks at the root, which lives.
+        // SAFETY: JB_FSCALAR says that the container is the root of a scalar document, as
+        // JsonbExtractScalar requires.
         self.header() & pg_sys::JB_FSCALAR != 0
             && unsafe { pg_sys::JsonbExtractScalar(self.0, &mut value) }
             && value.type_ == pg_sys::jbvType::jbvString
@@ -112,14 +116,15 @@ impl<'a> Container<'a> {
         is_array.then(|| self.len())
     }
 
-    /// The fields of an object; None where it is none.
+    /// The fields of an object; None if this is none.
     pub fn fields(self) -> Option<Fields<'a>> {
         if !self.is_object() {
             return None;
         }
         let mut fields = Vec::new();
         let mut value = pg_sys::JsonbValue::default();
-        // SAFETY: nested values are skipped, so keys and values come in turn until the object ends.
+        // SAFETY: `skipNested` is true, so the iterator returns key and value in turn until the end of the
+        // object; both point into the jsonb, which lives for 'a.
         unsafe {
             let mut iterator = pg_sys::JsonbIteratorInit(self.0);
             pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
@@ -137,10 +142,11 @@ impl<'a> Container<'a> {
         Some(fields)
     }
 
-    /// Passes the elements of an array to `each`: each as a container, or None for a scalar.
+    /// Calls `each` for every element of an array: with a container, or with None for a scalar.
     pub fn for_each_element(self, mut each: impl FnMut(Option<Container<'a>>)) {
         let mut value = pg_sys::JsonbValue::default();
-        // SAFETY: nested values are skipped, so one element comes after the other until the array ends.
+        // SAFETY: `skipNested` is true, so the iterator returns one element after another until the end of
+        // the array; a jbvBinary element points to a container inside the jsonb, which lives for 'a.
         unsafe {
             let mut iterator = pg_sys::JsonbIteratorInit(self.0);
             let begin = pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
@@ -159,20 +165,20 @@ impl<'a> Container<'a> {
 /// # Safety
 /// The value is a string inside a jsonb that lives for `'a`.
 unsafe fn string_of<'a>(value: &pg_sys::JsonbValue) -> &'a [u8] {
-    // SAFETY: promised by the caller.
+    // SAFETY: the caller guarantees a jbvString, whose pointer and length are set and valid for 'a.
     unsafe {
         let string = value.val.string;
         std::slice::from_raw_parts(string.val.cast(), string.len as usize)
     }
 }
 
-/// An object of texts and nulls, in the memory context at hand.
+/// Builds an object of texts and nulls in the current memory context.
 pub fn object<'a>(fields: impl Iterator<Item = (&'static str, Option<&'a str>)>) -> pg_sys::Datum {
     let mut pairs: Vec<_> =
         fields.map(|(key, value)| (string(key), value.map_or_else(null, string))).collect();
     let mut state = ptr::null_mut();
-    // SAFETY: keys and values come in turn, between begin and end, which gives the whole; the strings they
-    // point to outlive the object, which JsonbValueToJsonb copies.
+    // SAFETY: keys and values alternate between WJB_BEGIN_OBJECT and WJB_END_OBJECT, as pushJsonbValue requires.
+    // The strings live for 'a, so until JsonbValueToJsonb has copied them.
     unsafe {
         ffi::with_error_boundary(|| {
             ffi::pushJsonbValue(&mut state, WJB_BEGIN_OBJECT, ptr::null_mut());

@@ -1,5 +1,6 @@
-//! Promise: tables that somebody else made, with columns in another order and of other kinds, are refused
-//! clearly or hold what ours would hold; a default that the owner changed is honoured by every call alike.
+//! Promise: tables that were created by hand, with columns in another order and of other kinds, are refused
+//! with a clear message or hold what the extension's own tables would hold; a changed default is respected
+//! by every call.
 
 use crate::kit::history::{assert_recorded_since, recorded, register};
 use crate::kit::{
@@ -8,11 +9,11 @@ use crate::kit::{
 };
 use postgres::Client;
 
-/// Declares a column, given its name and how ours is declared.
+/// Returns the declaration of a column, given its name and its usual declaration.
 type Declare<'a> = &'a dyn Fn(&str, String) -> String;
 
-/// A database whose table `customers.{table}` was made by hand before the extension came: our columns in
-/// another order, each declared as `declare` says, which may change what ours is.
+/// A database whose table `customers.{table}` was created by hand before the extension: the usual columns
+/// in another order, each declared as `declare` returns.
 fn made_by_hand(table: &str, order: &str, declare: Declare) -> Database<'static> {
     let database = server().empty_database("");
     let mut owner = database.connect();
@@ -43,7 +44,7 @@ fn made_by_hand(table: &str, order: &str, declare: Declare) -> Database<'static>
     database
 }
 
-/// Attaches, and tells whether that was done; where it was not, it was refused clearly.
+/// Attaches, and returns whether it succeeded; asserts that a failure is a clear refusal.
 fn attach(client: &mut Client, about: &str) -> bool {
     let Err(error) = client.batch_execute("SELECT customers.attach()") else { return true };
     let error = refusal::<()>(Err(error));
@@ -52,7 +53,8 @@ fn attach(client: &mut Client, about: &str) -> bool {
     false
 }
 
-/// Changes of every kind, through functions and past them, the later ones by what the session has kept.
+/// Changes of every kind, through functions and by plain SQL, repeated so that the later ones use the
+/// session's caches.
 fn changes() -> Vec<String> {
     let mut changes = Vec::new();
     for _ in 0..3 {
@@ -75,7 +77,8 @@ fn changes() -> Vec<String> {
     changes
 }
 
-/// Holds every change to be recorded, or refused without a word about anybody; tells how many were recorded.
+/// Asserts that every change is recorded, or refused without disclosing personal data; returns how many
+/// were recorded.
 fn assert_changes_are_right_or_refused(client: &mut Client, about: &str) -> usize {
     let mut done = 0;
     for change in changes() {
@@ -97,7 +100,7 @@ fn assert_changes_are_right_or_refused(client: &mut Client, about: &str) -> usiz
     done
 }
 
-/// Asks the rows: PostgreSQL answers IS NULL of a NOT NULL column without looking.
+/// Compares the rows' values: PostgreSQL answers IS NULL for a NOT NULL column without reading it.
 fn assert_no_null_where_none_may_be(client: &mut Client, about: &str) {
     for table in ["customers", "events"] {
         let null = format!(
@@ -155,7 +158,7 @@ fn a_feed_that_was_made_by_hand_gets_what_ours_gets() {
     }
 }
 
-/// Who did it and why stand where they belong.
+/// Asserts that recorded_by, actor and reason are in the right columns.
 fn assert_told(client: &mut Client, about: &str) {
     let told =
         "SELECT DISTINCT concat_ws(' ', recorded_by, coalesce(actor, '-'), coalesce(reason, '-'))
@@ -183,7 +186,7 @@ fn customers_in_a_table_that_was_made_by_hand_are_what_ours_would_be() {
     }
 }
 
-/// Kinds of generated columns that this PostgreSQL knows.
+/// The kinds of generated columns that this PostgreSQL supports.
 fn kinds() -> &'static [&'static str] {
     if major() >= 18 {
         return &["STORED", "VIRTUAL"];
@@ -211,7 +214,7 @@ fn a_column_of_the_feeds_that_fills_itself_is_noticed() {
                 assert_generated(&mut client, column, value, &about);
             }
 
-            // Under a living session.
+            // In a session that has used the table before.
             let database = database();
             let mut client = database.connect();
             register(&mut client, 2);
@@ -224,7 +227,7 @@ fn a_column_of_the_feeds_that_fills_itself_is_noticed() {
     }
 }
 
-/// Holds changes to be refused clearly, or the column to hold what it generates.
+/// Asserts that changes are refused with a clear message, or that the column holds what it generates.
 fn assert_generated(client: &mut Client, column: &str, value: &str, about: &str) {
     for change in changes() {
         let Err(error) = client.batch_execute(&change) else { continue };
@@ -288,7 +291,7 @@ fn generated_columns_of_the_owners_hold_their_values() {
     }
 }
 
-/// Whose registrations each way to register makes, by itself and with what else it may be given.
+/// Every way to register a customer, with and without optional values.
 const REGISTRATIONS: [&str; 6] = [
     "SELECT customer_id FROM customers.register_customer('{}')",
     "SELECT customer_id FROM customers.register_customer('{}', 'Ann')",
@@ -336,7 +339,7 @@ fn a_default_that_the_owner_changed_is_honoured_by_every_call() {
         }
         assert_recorded_since(&mut living, &[], default);
 
-        // And as it was, once it is.
+        // The original default applies again once it is restored.
         let alter = "ALTER TABLE customers.customers ALTER registered_at SET DEFAULT now()";
         database.connect().batch_execute(alter).unwrap();
         for _ in 0..3 {

@@ -1,4 +1,5 @@
-//! Promise: a session that gets no more memory ends at most itself, and no call is too large to be refused.
+//! Promise: a session that cannot allocate memory ends at most itself, and no call is so large that it
+//! cannot be refused.
 
 use crate::kit::attack::{SECRET, Session, Watch, limit, past_the_triggers};
 use crate::kit::{
@@ -8,7 +9,7 @@ use postgres::SimpleQueryMessage;
 
 const MEGABYTE: u64 = 1024 * 1024;
 
-/// Has the stack grow.
+/// Makes the stack grow.
 const DEEP: &str = "
     CREATE FUNCTION pg_temp.deep(levels int) RETURNS int LANGUAGE plpgsql AS $$
     BEGIN
@@ -16,13 +17,13 @@ const DEEP: &str = "
     END $$;
     SELECT pg_temp.deep(100)";
 
-/// Runs a statement in a session of its own that gets so much more memory, and undoes it; says whether there
-/// was enough.
+/// Runs a statement in a session of its own that may allocate `more` octets, and rolls it back; returns
+/// whether that sufficed.
 fn is_enough(database: &Database, more: u64, warm_up: &str, statement: &str) -> bool {
     let session = Session::of(database);
     session.run("SET jit = off; BEGIN").unwrap();
-    // What the library, the catalogue and the stack take once is there by then: a stack that cannot grow is
-    // nobody's to mend.
+    // Allocates beforehand what the library, the catalogue caches and the stack take once: the extension
+    // cannot recover from a stack that cannot grow.
     session.run(DEEP).unwrap();
     session.run(warm_up).unwrap();
     limit(session.pid, more);
@@ -69,7 +70,7 @@ fn an_import_that_gets_no_memory_ends_its_session_and_no_other() {
     assert!(!server.log().to_lowercase().contains(SECRET), "{}", server.log());
 }
 
-/// What one value takes, in a document, in an event or as an argument.
+/// The memory of one value, in a document, in an event or as an argument.
 #[test]
 fn a_call_that_gets_no_memory_ends_its_session_and_no_other() {
     let server = Server::start(&[]);

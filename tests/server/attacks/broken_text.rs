@@ -1,5 +1,5 @@
-//! Promise: text that is not valid UTF-8 is refused wherever it comes in, and what is stored already is read
-//! without harm, mended and erased.
+//! Promise: text that is not valid UTF-8 is refused in every input; stored text that is not can be read,
+//! corrected and erased.
 
 use crate::kit::attack::{
     SECRET, Watch, broken_texts, past_the_triggers, psql, server_with_broken_settings,
@@ -13,7 +13,7 @@ use postgres::{Client, GenericClient};
 use std::process::Stdio;
 use uuid::Uuid;
 
-/// Holds a statement to one of these refusals, with a HINT and without a value.
+/// Asserts that a statement is refused with one of these SQLSTATEs, with a HINT and without a value.
 fn assert_refuses(client: &mut impl GenericClient, statement: &str, sqlstates: &[&str]) {
     let error = attempt(client, statement).unwrap_or_else(|| panic!("not refused: {statement}"));
     assert!(sqlstates.contains(&error.code().code()), "{statement}: {error:?}");
@@ -32,7 +32,7 @@ fn text_that_is_not_utf8_is_refused_by_every_function_and_nothing_is_stored() {
     let mut refused = 0;
     for function in functions(&mut client) {
         for (argument, r#type) in &function.arguments {
-            // broken_rule() is there to say what is wrong with stored values, these too.
+            // broken_rule() reports what is wrong with stored values, these included.
             if r#type != "text" || function.name == "broken_rule" {
                 continue;
             }
@@ -56,7 +56,7 @@ fn text_that_is_not_utf8_is_refused_by_every_function_and_nothing_is_stored() {
     assert_eq!(contents(&mut client), before);
 }
 
-/// So long that text taken for valid would be read beyond its end.
+/// Long texts whose last character is cut short: code that took them for valid would read beyond their end.
 #[test]
 fn long_text_that_is_not_utf8_is_refused_and_nothing_is_stored() {
     let server = server_with_broken_settings();
@@ -70,13 +70,13 @@ fn long_text_that_is_not_utf8_is_refused_and_nothing_is_stored() {
             if r#type != "text" || function.name == "broken_rule" {
                 continue;
             }
-            // Sizes at which an allocation ends with the text.
+            // Lengths at which the text ends where its allocation does.
             for length in [1_000, 3_995, 4_095, 8_180, 163_760, 1_000_000] {
                 let text =
                     format!("repeat('x', {length} - 4) || current_setting('broken.cut_short')");
                 let call =
                     function.call_with(|name, _| (name == argument.as_str()).then(|| text.clone()));
-                // No consumer has a name that long.
+                // PT404: no consumer has a name that long.
                 assert_refuses(&mut client, &call, &["22021", "22023", "PT404"]);
             }
         }
@@ -100,7 +100,7 @@ fn a_patch_that_is_not_utf8_is_refused_and_changes_nothing() {
             (format!("jsonb_build_object('status', {broken})"), &["22021"]),
             (format!("jsonb_build_object('name', 'Bea', 'email', {broken})"), &["22021"]),
             (format!("jsonb_build_object('name', repeat('x', 3000) || {broken})"), &["22021"]),
-            // It may be refused for what else is wrong with it.
+            // 22023 if the length is checked first.
             (
                 format!("jsonb_build_object('name', repeat('x', 163760) || {broken})"),
                 &["22021", "22023"],
@@ -133,7 +133,7 @@ fn an_import_refuses_what_is_not_utf8_and_registers_the_others() {
         let with = |field: &str| {
             format!("jsonb_build_object('email', '{}', '{field}', {broken})", good("bad"))
         };
-        // What is no UUID and no moment may be refused as such, and what is no field.
+        // 22023 if it is first refused as no UUID, no moment or no field.
         let either = &["22021", "22023"][..];
         let batch = [
             (first, None),
@@ -181,7 +181,7 @@ fn an_import_refuses_what_is_not_utf8_and_registers_the_others() {
     );
 }
 
-/// Changes of every kind, by function and by plain statement, of the customer whom `known` names.
+/// Changes of every kind, by function and by plain statement, of the customer in `public.known`.
 const CHANGES: [&str; 8] = [
     "SELECT customers.register_customer('other@example.com')",
     "SELECT customers.register_customer('other@example.com', 'Bea', gen_random_uuid())",
@@ -287,7 +287,7 @@ fn plain_statements_cannot_store_text_that_is_not_utf8() {
     }
     watch.assert_stayed_up();
     assert_eq!(contents(&mut client), before);
-    // What the owner adds is the owner's.
+    // Columns that the owner adds are not checked.
     client
         .batch_execute(
             "ALTER TABLE customers.customers ADD COLUMN note text;
@@ -299,7 +299,7 @@ fn plain_statements_cannot_store_text_that_is_not_utf8() {
     watch.assert_stayed_up();
 }
 
-/// Customers who have what is not UTF-8 in their rows and their events, past the triggers.
+/// Customers with invalid UTF-8 in their rows and events, written by bypassing the triggers.
 fn broken_customers(client: &mut Client) -> Vec<Uuid> {
     let mut ids = Vec::new();
     for broken in broken_texts() {
@@ -377,7 +377,7 @@ fn what_is_stored_and_is_not_utf8_can_be_mended_and_erased() {
     let ids = broken_customers(&mut client);
     let mut watch = Watch::over(&server);
     for id in &ids {
-        // A change of something else may ask for mending first, and no more.
+        // A change of another field may be refused until the text is corrected, but not fail otherwise.
         let suspend = format!("SELECT customers.set_status('{id}', 'ACTIVE')");
         assert!(["00000", "22021"].contains(&outcome(&mut client, &suspend).as_str()));
         let mended = call(&mut client, "update_customer($1, name => 'Bea')", &[id]).unwrap();
@@ -397,7 +397,7 @@ fn what_is_stored_and_is_not_utf8_can_be_mended_and_erased() {
             (format!("erased+{id}@erased.invalid"), None, "CLOSED")
         );
         assert_eq!(stored(&mut client, *id).name, None);
-        // That they can be read at all says that they are text.
+        // The client can only read valid text.
         for left in [
             "SELECT e::text FROM customers.events AS e WHERE customer_id = $1",
             "SELECT c::text FROM customers.customers AS c WHERE customer_id = $1",
@@ -410,7 +410,7 @@ fn what_is_stored_and_is_not_utf8_can_be_mended_and_erased() {
     watch.assert_stayed_up();
 }
 
-/// A role whose name is not valid UTF-8 in a database in UTF8: made from one in LATIN1.
+/// A role whose name is not valid UTF-8 in a UTF8 database: created in a LATIN1 database.
 fn latin_role(database: &Database, options: &str) -> Vec<u8> {
     let latin = database
         .server
@@ -441,7 +441,7 @@ fn a_role_whose_name_is_not_utf8_leaves_records_that_are() {
         let output = psql(&database, &role, b"", statement.as_bytes()).output().unwrap();
         assert!(output.status.success(), "{statement}: {}", printed(&output));
     }
-    // That they can be read at all says that they are text.
+    // The client can only read valid text.
     let recorded: Vec<String> = all(&mut client, "SELECT recorded_by FROM customers.events", &[]);
     assert_eq!(recorded.len(), 6);
     assert!(recorded.iter().all(|by| by.starts_with("zo")), "{recorded:?}");
@@ -471,7 +471,7 @@ fn a_role_whose_name_is_not_utf8_is_granted_a_duty_or_refused() {
     watch.assert_stayed_up();
 }
 
-/// Calls whatever says how the installation is, and holds it to text that a client can read.
+/// Calls every function that reports on the installation, and asserts that the client can read the result.
 fn look_after(client: &mut Client) {
     for function in functions(client) {
         if ["verify", "metrics", "feed_position"].contains(&function.name.as_str()) {
@@ -482,7 +482,7 @@ fn look_after(client: &mut Client) {
     }
 }
 
-/// Other sessions' statements and names are not checked either.
+/// PostgreSQL does not verify other sessions' statements and names either.
 #[test]
 fn sessions_of_other_encodings_do_not_disturb_whoever_looks_after_the_server() {
     let server = server_with_broken_settings();
@@ -497,7 +497,7 @@ fn sessions_of_other_encodings_do_not_disturb_whoever_looks_after_the_server() {
         client.batch_execute("SELECT pg_advisory_lock(7)").unwrap();
         client
     });
-    // One holds the feed back.
+    // One of them holds the watermark back.
     let holders = [
         (&database, &b"BEGIN; SELECT customers.register_customer('holder@example.com'); SELECT pg_advisory_lock(7)"[..]),
         (&unchecked, b"SELECT pg_advisory_lock(7), 'zyxw\xf0\x9f'"),
@@ -519,7 +519,7 @@ fn sessions_of_other_encodings_do_not_disturb_whoever_looks_after_the_server() {
     watch.assert_stayed_up();
 }
 
-/// A refusal of a broken reason leaves the session as good as it was.
+/// A refused reason leaves the session usable.
 #[test]
 fn a_session_that_was_refused_text_goes_on() {
     let server = server_with_broken_settings();

@@ -1,5 +1,6 @@
-//! Promise: an error that is not ours, wherever in a function of ours it strikes, keeps its SQLSTATE and tells no
-//! address, no name and no reason, neither to the client nor to the server log.
+//! Promise: an error that is not the extension's own, wherever it occurs inside one of its functions, keeps
+//! its SQLSTATE and discloses no address, no name and no reason, neither to the client nor to the server
+//! log.
 
 use crate::kit::attack::{Call, SECRET, Session};
 use crate::kit::{
@@ -10,7 +11,7 @@ use postgres::error::DbError;
 use std::thread;
 use uuid::Uuid;
 
-/// A server that logs of an error's statement and parameters all that it can, and whose deadlocks are soon found.
+/// A server that logs as much as possible of a failed statement and its parameters, and detects deadlocks quickly.
 fn telling() -> Server {
     Server::start(&[
         "log_min_error_statement = error",
@@ -20,7 +21,7 @@ fn telling() -> Server {
     ])
 }
 
-/// Holds the log to secrecy, and shows that it tells what fails in nobody's function.
+/// Asserts that the log discloses nothing, and that it does log what fails outside the extension's functions.
 fn assert_untold(server: &Server, client: &mut Client) {
     client.batch_execute("SELECT 1 / length('') AS plainly").expect_err("division by zero");
     client.execute("SELECT 1 / (length($1) - 7)", &[&"plainly"]).expect_err("division by zero");
@@ -43,7 +44,7 @@ fn assert_error<T>(result: Result<T, postgres::Error>, sqlstate: &str, about: &s
     error
 }
 
-/// A customer, a consumer and a database to find them in.
+/// A database with a customer and a consumer.
 struct Place<'server> {
     database: Database<'server>,
     customer: Uuid,
@@ -59,7 +60,7 @@ impl<'server> Place<'server> {
         Self { customer: customer.expect("a good address and name").id, database }
     }
 
-    /// Calls of every function that reads or writes a table, with secrets wherever one can be.
+    /// Calls of every function that reads or writes a table, with a secret in every argument that can hold one.
     fn calls(&self) -> Vec<Call> {
         let id = self.customer.to_string();
         let (id, email, name) = (id.as_str(), "zyxw.new@example.com", "Zyxw New");
@@ -104,7 +105,7 @@ impl<'server> Place<'server> {
         ]
     }
 
-    /// Plain statements that our triggers have to record.
+    /// Plain statements that fire the triggers.
     fn plain_statements(&self) -> Vec<Call> {
         let id = self.customer.to_string();
         vec![
@@ -119,7 +120,7 @@ impl<'server> Place<'server> {
         ]
     }
 
-    /// A session that locks tables of the schema as a migration does.
+    /// A session that locks tables of the schema, as a migration does.
     fn locked(&self, only: &str) -> Client {
         let mut holder = self.database.connect();
         let tables = "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class
@@ -132,7 +133,7 @@ impl<'server> Place<'server> {
         holder
     }
 
-    /// A session that knows everything that a call needs, so that nothing strikes before the call.
+    /// A session that has loaded what a call requires, so that nothing fails before the call.
     fn session(&self) -> Session {
         let session = Session::of(&self.database);
         session.run("LOAD 'customer_db'; SET customer_db.actor = 'Zyxw the clerk'").unwrap();
@@ -189,7 +190,7 @@ impl End {
     }
 }
 
-/// Holds all calls to the promise, however they end, with literals and with bound parameters.
+/// Asserts the promise for all calls that end in this way, with literals and with bound parameters.
 fn assert_tells_nothing(end: End) {
     let server = telling();
     let place = Place::of(&server);
@@ -267,7 +268,7 @@ fn a_call_that_a_restart_ends_tells_nothing() {
     assert_untold(&server, &mut observer);
 }
 
-/// Has two sessions wait for each other, each with its second call, and gives the error of the one that lost.
+/// Makes two sessions deadlock, each with its second call, and returns the error of the one that PostgreSQL ended.
 fn deadlock(place: &Place, calls: [[&Call; 2]; 2], bound: bool) -> DbError {
     let mut observer = place.database.connect();
     let [first, second] = [(); 2].map(|()| place.session());
@@ -279,7 +280,7 @@ fn deadlock(place: &Place, calls: [[&Call; 2]; 2], bound: bool) -> DbError {
         let result = scope.spawn(|| calls[0][1].run_in(&first, bound));
         await_blocked(&mut observer, first.pid);
         let other = calls[1][1].run_in(&second, bound);
-        // Whoever is left waits for what the other has written.
+        // The surviving session waits for the other's rows.
         second.run("ROLLBACK").unwrap();
         [other, result.join().unwrap()]
     });
@@ -340,7 +341,7 @@ fn a_deadlock_tells_nothing_of_either_call() {
     assert_untold(&server, &mut client);
 }
 
-/// PostgreSQL's own message of what cannot be cast quotes it.
+/// PostgreSQL's message quotes a value that cannot be cast.
 #[test]
 fn an_index_expression_of_the_owners_that_fails_tells_nothing() {
     let server = telling();
@@ -367,7 +368,7 @@ fn an_index_expression_of_the_owners_that_fails_tells_nothing() {
             ),
         ];
         if table == "customers.events" {
-            // In a function of ours: the trigger that records it.
+            // Fails inside the trigger that records the event.
             calls.push(Call::new(
                 "INSERT INTO customers.customers (email, name) VALUES ($1::text, $2::text)",
                 [email, "Zyxw New"],
@@ -383,7 +384,7 @@ fn an_index_expression_of_the_owners_that_fails_tells_nothing() {
                 assert!(!error.message().is_empty());
             }
         }
-        // Whether it refuses the row or the batch, it tells nothing.
+        // The import may refuse the row or fail as a whole; it must disclose nothing in either case.
         let import =
             "SELECT outcome, sqlstate, message FROM customers.import_customers($1::text::jsonb)";
         match client.query(import, &[&batch]) {
@@ -404,7 +405,7 @@ fn an_index_expression_of_the_owners_that_fails_tells_nothing() {
     assert_untold(&server, &mut server.connect("postgres"));
 }
 
-/// The same of a change, which a customer without a name has let happen so far.
+/// The same on a change: the customer had no name before, so the expression did not fail.
 #[test]
 fn an_index_expression_that_fails_on_a_change_tells_nothing() {
     let server = telling();
@@ -435,7 +436,7 @@ fn an_index_expression_that_fails_on_a_change_tells_nothing() {
     assert_untold(&server, &mut client);
 }
 
-/// A trigger of the owner's that puts the row into its message, and one that says something of its own.
+/// One trigger that puts the row into its message, and one whose message holds no value.
 #[test]
 fn a_trigger_of_the_owners_tells_no_value_and_may_say_why() {
     let server = telling();
@@ -509,7 +510,7 @@ fn a_trigger_of_the_owners_tells_no_value_and_may_say_why() {
     assert_untold(&server, &mut server.connect("postgres"));
 }
 
-/// What plain statements are refused by rule is not told either.
+/// A refusal of a plain statement by a rule discloses nothing either.
 #[test]
 fn a_plain_statement_that_breaks_a_rule_tells_nothing() {
     let server = telling();

@@ -1,5 +1,5 @@
-//! Promise: what is too long is refused before any work is done on it, so that time and memory of a refusal do
-//! not grow with its input.
+//! Promise: an input that is too long is refused before it is processed, so that time and memory of a
+//! refusal do not grow with it.
 
 use crate::kit::attack::{SECRET, octets, past_the_triggers};
 use crate::kit::calls::{attempt, functions, seeded};
@@ -9,12 +9,12 @@ use crate::kit::{
 use postgres::Client;
 use std::time::{Duration, Instant};
 
-/// What the text of an attack has of octets.
+/// The length in octets of the text in an attack.
 const VAST: u64 = 60_000_000;
-/// What everything else in a session may take.
+/// The memory in octets that everything else in a session may take.
 const SMALL: u64 = 48 * 1024 * 1024;
 
-/// How a statement is refused: SQLSTATE, message, detail and hint. An interrupt that is late strikes in here.
+/// Returns the refusal of a statement: SQLSTATE, message, detail and hint. A late interrupt is raised inside it.
 const REFUSAL_OF: &str = "
     CREATE TABLE public.vast AS SELECT 60000000 AS size;
     CREATE FUNCTION public.refusal_of(statement text) RETURNS text[] LANGUAGE plpgsql AS $$
@@ -29,8 +29,9 @@ const REFUSAL_OF: &str = "
         RETURN ARRAY[state, message, detail, hint];
     END $$";
 
-/// Runs a statement on so many times [`VAST`] in a session of its own and holds it to a refusal with one of these
-/// SQLSTATEs that takes what the text itself takes, up to so many copies of it, and so many seconds.
+/// Runs a statement on a text of a multiple of [`VAST`] in a session of its own, and asserts that it is
+/// refused with one of these SQLSTATEs, within the memory of that many copies of the text and that many
+/// seconds.
 fn assert_refused_at_once(
     database: &Database,
     statement: &str,
@@ -54,12 +55,12 @@ fn assert_refused_at_once(
     assert!(taken < allowed, "{statement}: {taken} octets of memory, {allowed} are allowed");
 }
 
-/// SQL for many times 8 octets, in large pieces: PostgreSQL itself takes long over small ones.
+/// SQL that repeats 8 octets in large pieces: PostgreSQL itself is slow with small ones.
 fn many(octets: &str) -> String {
     format!("repeat(repeat({octets}, 1000), size / 8000)")
 }
 
-/// Texts of that length, as SQL, for an argument of this name.
+/// SQL for texts of that length, for the argument of this name.
 fn long_texts(argument: &str) -> Vec<String> {
     let (long, blank) = (many("'zyxwzyxw'"), many("'        '"));
     let mut texts = vec![long.clone()];
@@ -93,7 +94,7 @@ fn text_that_is_too_long_for_its_argument_is_refused_at_once() {
             if r#type != "text" || function.name == "broken_rule" {
                 continue;
             }
-            // Nobody reads the feed under such a name, which says as much.
+            // PT404: no consumer has such a name.
             let sqlstates: &[&str] = match function.name.as_str() {
                 "fetch_events" | "acknowledge" => &["22023", "PT404"],
                 _ => &["22023"],
@@ -111,7 +112,8 @@ fn text_that_is_too_long_for_its_argument_is_refused_at_once() {
     assert_eq!(contents(&mut client), before);
 }
 
-/// What is measured is ours: a refusal that does nothing is within what is allowed.
+/// Shows that the measurement attributes nothing of PostgreSQL's own work to the extension: a refusal
+/// without any work is within the limits.
 #[test]
 fn a_refusal_without_any_work_is_at_once() {
     let database = seeded();
@@ -139,7 +141,7 @@ fn a_refusal_without_any_work_is_at_once() {
     }
 }
 
-/// As large as text in a row can be.
+/// The largest text that a row can hold.
 #[test]
 fn an_address_of_240_megabytes_is_refused_at_once() {
     let database = seeded();
@@ -154,7 +156,7 @@ fn an_address_of_240_megabytes_is_refused_at_once() {
     }
 }
 
-/// Documents with such texts in them, stored as they are: what PostgreSQL unpacks takes it memory and time.
+/// Documents that contain such texts, stored uncompressed: decompressing would take PostgreSQL memory and time.
 const DOCUMENTS: &str = "
     CREATE TABLE public.patches (document jsonb);
     ALTER TABLE public.patches ALTER document SET STORAGE EXTERNAL;
@@ -207,7 +209,7 @@ fn text_that_is_too_long_in_a_document_is_refused_at_once() {
     assert_eq!(contents(&mut client), before);
 }
 
-/// Runs a registration on behalf of an actor, given as SQL.
+/// SQL for a registration with this actor, given as SQL.
 fn register_as(actor: &str) -> String {
     format!(
         "SELECT set_config('customer_db.actor', {actor}, true);
@@ -222,7 +224,7 @@ fn an_actor_that_is_too_long_is_refused_at_once() {
     client.batch_execute(REFUSAL_OF).unwrap();
     let before = contents(&mut client);
     let vast = register_as(&many("'zyxwzyxw'")).replacen(";", " FROM public.vast;", 1);
-    // PostgreSQL itself keeps a setting several times over.
+    // PostgreSQL itself keeps several copies of a setting.
     assert_refused_at_once(&database, &vast, &["22023"], (1, 7));
     for change in [
         "SELECT customers.register_customer('other@example.com')",
@@ -336,7 +338,7 @@ fn an_address_and_a_name_are_taken_from_up_to_4096_octets() {
     assert_eq!(contents(&mut client), before);
 }
 
-/// A customer with an event whose reason has 200 MB and tells who she is.
+/// A customer with an event whose reason has 200 MB and contains her address and name.
 fn with_a_vast_reason(client: &mut Client) -> uuid::Uuid {
     let her = call(client, "register_customer('zyxw@example.com', 'Zyxw Before')", &[]);
     let id = her.expect("a good address and name").id;
@@ -378,7 +380,7 @@ fn an_erasure_that_takes_long_can_be_cancelled() {
     let since = Instant::now();
     let erase = format!("SELECT customers.erase_customer('{id}')");
     let error = attempt(&mut client, &erase);
-    // It may be quick, but not late.
+    // It may succeed in time, but not be cancelled late.
     assert!(error.is_none_or(|error| error.code().code() == "57014"));
     assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
 }

@@ -1,4 +1,4 @@
-//! Promise: a session that calls functions all day keeps a flat memory.
+//! Promise: the memory of a session that calls functions over and over does not grow.
 
 use crate::kit::{Server, all, id, one, pid, registered};
 use postgres::Client;
@@ -6,31 +6,31 @@ use serde_json::{Value, json};
 use std::fs;
 use uuid::Uuid;
 
-/// What a session's contexts may grow by after its warm-up: less than the 16 bytes a round that are the least
-/// PostgreSQL allocates.
+/// How much a session's memory contexts may grow after its warm-up: less than 16 bytes a round, the least
+/// that PostgreSQL allocates.
 const ALLOWED: i64 = 100 * 1024;
-/// The same for all its memory, of which the system tells in pages and Rust's share is a part.
+/// The same for the whole process, Rust's allocations included, which the system reports in pages.
 const ALLOWED_IN_ALL: i64 = 1024 * 1024;
 const ROUNDS: usize = 9_000;
 
 fn bytes(client: &mut Client) -> i64 {
-    // PostgreSQL itself keeps the set of changed columns of every UPDATE that fires an AFTER trigger
-    // in AfterTriggerEvents, until the transaction ends: some 24 bytes each.
+    // Without AfterTriggerEvents, where PostgreSQL keeps the set of changed columns of every UPDATE that
+    // fires an AFTER trigger until the transaction ends: some 24 bytes each.
     let query = "SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts
                   WHERE name <> 'AfterTriggerEvents'";
-    // Answering for the first time takes memory of its own.
+    // The first execution of the query allocates memory itself.
     one::<i64>(client, query, &[]);
     one(client, query, &[])
 }
 
-/// What the system has given to the session alone: RssAnon of /proc.
+/// The private resident memory of the session: RssAnon of /proc.
 fn bytes_in_all(client: &mut Client) -> i64 {
     let status = fs::read_to_string(format!("/proc/{}/status", pid(client))).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<i64>().unwrap() * 1024
 }
 
-/// Holds `work` to the promise.
+/// Asserts that `work` does not make the session's memory grow.
 fn assert_flat(client: &mut Client, work: impl FnOnce(&mut Client)) {
     let before = (bytes(client), bytes_in_all(client));
     work(client);
@@ -40,7 +40,7 @@ fn assert_flat(client: &mut Client, work: impl FnOnce(&mut Client)) {
     assert!(after.0 - before.0 < ALLOWED && after.1 - before.1 < ALLOWED_IN_ALL, "{told}");
 }
 
-/// Registers two customers, one of them under a given id, renames another and reads it, once for each id.
+/// For each id, registers two customers, one of them under this id, renames another and reads it.
 fn rounds(client: &mut Client, ids: &[Uuid]) {
     let register = client
         .prepare("SELECT customers.register_customer('p' || $1::uuid || '@example.com', 'Ann', $2)::text")
@@ -62,7 +62,7 @@ fn rounds(client: &mut Client, ids: &[Uuid]) {
     }
 }
 
-/// Customers that are there before the measurement.
+/// Customers that are registered before the measurement.
 fn customers(client: &mut Client) -> Vec<Uuid> {
     let insert = "INSERT INTO customers.customers (email)
                   SELECT 'c' || i || '@example.com' FROM generate_series(1, $1::bigint) AS i
@@ -71,7 +71,7 @@ fn customers(client: &mut Client) -> Vec<Uuid> {
 }
 
 fn assert_calls_keep_memory_flat(client: &mut Client, ids: &[Uuid]) {
-    // The warm-up uses up the notifications that a transaction may send one by one.
+    // The warm-up exhausts the number of notifications that a transaction sends one by one.
     let (warm_up, measured) = ids.split_at(ROUNDS / 4);
     rounds(client, warm_up);
     assert_flat(client, |client| rounds(client, measured));
@@ -79,7 +79,7 @@ fn assert_calls_keep_memory_flat(client: &mut Client, ids: &[Uuid]) {
 
 #[test]
 fn calls_in_one_transaction_keep_memory_flat() {
-    // Of its own: what other sessions do to the catalogue has this one's caches built anew.
+    // A cluster of its own: catalogue changes by other sessions would rebuild this one's caches.
     let server = Server::start(&[]);
     let mut client = server.database().connect();
     let ids = customers(&mut client);
@@ -90,7 +90,7 @@ fn calls_in_one_transaction_keep_memory_flat() {
 
 #[test]
 fn calls_in_many_transactions_keep_memory_flat() {
-    // Of its own: what other sessions do to the catalogue has this one's caches built anew.
+    // A cluster of its own: catalogue changes by other sessions would rebuild this one's caches.
     let server = Server::start(&[]);
     let mut client = server.database().connect();
     let ids = customers(&mut client);
@@ -99,7 +99,7 @@ fn calls_in_many_transactions_keep_memory_flat() {
 
 #[test]
 fn refusals_keep_memory_flat() {
-    // Of its own: what other sessions do to the catalogue has this one's caches built anew.
+    // A cluster of its own: catalogue changes by other sessions would rebuild this one's caches.
     let server = Server::start(&[]);
     let mut client = server.database().connect();
     let id = registered(&mut client);
@@ -123,7 +123,7 @@ fn refusals_keep_memory_flat() {
     assert_flat(&mut client, |client| refuse(client, 1_000));
 }
 
-/// Batches of customers of whom some register, some are there by then and some are refused.
+/// Imports batches of which some customers are registered, some exist and some are refused.
 fn import(client: &mut Client, batches: std::ops::Range<usize>) {
     let import = client.prepare("SELECT count(*) FROM customers.import_customers($1)").unwrap();
     for batch in batches {
@@ -139,7 +139,7 @@ fn import(client: &mut Client, batches: std::ops::Range<usize>) {
 
 #[test]
 fn imports_keep_memory_flat() {
-    // Of its own: what other sessions do to the catalogue has this one's caches built anew.
+    // A cluster of its own: catalogue changes by other sessions would rebuild this one's caches.
     let server = Server::start(&[]);
     let mut client = server.database().connect();
     for (begin, end) in [("", ""), ("BEGIN", "COMMIT")] {

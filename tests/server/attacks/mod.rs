@@ -1,4 +1,4 @@
-//! What hostile input, a lack of memory, the owner and other sessions do: nothing.
+//! Hostile input, lack of memory, changes by the owner, and interference by other sessions.
 
 mod adopting;
 mod allocating;

@@ -1,5 +1,5 @@
-//! Promise: a parent, a child or a partition is no way round the rules: what reaches the tables through one
-//! is recorded or refused.
+//! Promise: a parent, a child or a partition does not bypass the rules: a change that reaches the tables
+//! through one is recorded or refused.
 
 use crate::kit::history::{assert_recorded_since, recorded, undone};
 use crate::kit::{
@@ -10,7 +10,7 @@ use postgres::Client;
 use std::thread;
 use uuid::Uuid;
 
-/// A way to relate `public.other` to a table, and to part the two again.
+/// A way to make `public.other` a parent, a child or a partition of a table, and to undo it.
 struct Relation {
     name: &'static str,
     relate: &'static str,
@@ -41,12 +41,12 @@ const RELATIONS: [Relation; 3] = [
 ];
 
 impl Relation {
-    /// Whether the two are related now: PostgreSQL or we may refuse that at once.
+    /// Returns whether the relation was made: PostgreSQL or the extension may refuse it.
     fn relate(&self, owner: &mut Client, table: &str) -> bool {
         let result = owner.batch_execute(&self.relate.replace("{table}", table));
         let Err(error) = result else { return true };
         let code = refusal::<()>(Err(error)).code().code().to_owned();
-        // 42P16: from 17 on, a table with an identity column is attached to no other.
+        // 42P16: from 17 on, a table with an identity column cannot become a partition.
         assert!(["55000", "42P16"].contains(&code.as_str()), "{} of {table}: {code}", self.name);
         false
     }
@@ -56,7 +56,7 @@ impl Relation {
     }
 }
 
-/// A session that has written before, and whom it knows.
+/// A session that has written before, and a customer.
 fn living(database: &Database) -> (Client, Uuid) {
     let mut client = database.connect();
     let ann = register_ann(&mut client).id;
@@ -94,7 +94,7 @@ const CHANGES: [&str; 13] = [
     "SELECT customers.patch_customer('{ann}', '{\"name\": null}')",
 ];
 
-/// Holds a statement to be refused with one of `codes`, or to be recorded.
+/// Asserts that a statement is recorded, or refused with one of `codes`.
 fn assert_recorded_or_refused(client: &mut Client, statement: &str, codes: &[&str], about: &str) {
     let before = recorded(client);
     let about = format!("{about}: {statement}");
@@ -223,7 +223,7 @@ fn attach_refuses_a_table_that_has_parents_or_children() {
     }
 }
 
-/// No trigger of ours fires there, so it is for the reads to tell ours from others.
+/// No trigger fires on the child, so the reads must exclude its rows.
 #[test]
 fn what_stands_in_a_child_is_no_event_to_a_reader() {
     let database = database();

@@ -1,4 +1,4 @@
-//! Promise: every refusal has its SQLSTATE and a HINT, changes nothing, and tells no address and no
+//! Promise: every refusal has its SQLSTATE and a HINT, changes nothing, and discloses no address and no
 //! name, neither to the client nor to the server log.
 
 use crate::kit::{
@@ -11,10 +11,10 @@ use serde_json::json;
 use std::io::Write;
 use uuid::Uuid;
 
-/// In every address and name that is to stay untold.
+/// Part of every address and name that must not be disclosed.
 const SECRET: &str = "zyxw";
 
-/// A server that logs all it can of what fails, and whose backends would print a backtrace.
+/// A server that logs as much as possible of an error, and whose backends would print a backtrace.
 fn talkative() -> Server {
     Server::start_of(
         &home(&major().to_string()),
@@ -28,8 +28,7 @@ fn talkative() -> Server {
     )
 }
 
-/// Holds the log to what it may tell: `refused` errors, and of none the statement, the row, the
-/// parameters, an address, a name or a backtrace.
+/// Asserts that the log contains `refused` errors, and no statement, row, parameter, address, name or backtrace.
 fn assert_discreet(log: &str, refused: usize) {
     assert_eq!(log.matches("ERROR:  ").count(), refused, "{log}");
     for untold in [SECRET, "statement:", "context:", "parameters:", "failing row", "backtrace"] {
@@ -38,7 +37,7 @@ fn assert_discreet(log: &str, refused: usize) {
     }
 }
 
-/// Shows that what [`assert_discreet`] looks for would be there: an error of PostgreSQL's own leaves it.
+/// Shows that the log would contain what [`assert_discreet`] searches for: a PostgreSQL error puts it there.
 fn assert_talkative(server: &Server, client: &mut Client) {
     client.execute("SELECT 1 / length($1)", &[&""]).expect_err("division by zero");
     client
@@ -55,7 +54,7 @@ fn assert_talkative(server: &Server, client: &mut Client) {
     }
 }
 
-/// One statement that is to be refused.
+/// A statement that must be refused.
 struct Case {
     sqlstate: &'static str,
     /// With parameters $1, $2, each cast from text.
@@ -64,7 +63,7 @@ struct Case {
 }
 
 impl Case {
-    /// The statement with its parameters' values written into it.
+    /// The statement with its parameters replaced by literals.
     fn literally(&self) -> String {
         let mut parts = self.statement.split('$');
         let mut statement = parts.next().unwrap_or_default().to_owned();
@@ -92,12 +91,12 @@ fn case<const N: usize>(sqlstate: &'static str, statement: &str, params: [&str; 
     Case { sqlstate, statement: statement.to_owned(), params }
 }
 
-/// The same with one parameter that is NULL.
+/// A statement whose one parameter is NULL.
 fn null_case(statement: &str) -> Case {
     Case { sqlstate: "22023", statement: statement.to_owned(), params: vec![None] }
 }
 
-/// Texts that are no address, each with the secret in it.
+/// Texts that are no valid address, each containing the secret.
 fn bad_addresses() -> Vec<String> {
     let mut bad: Vec<String> = [
         "zyxw",
@@ -153,7 +152,7 @@ fn bad_addresses() -> Vec<String> {
     bad
 }
 
-/// Texts that are no name, each with the secret in it.
+/// Texts that are no valid name, each containing the secret.
 fn bad_names() -> Vec<String> {
     let mut bad: Vec<String> = [
         "Zyxw\nZyxw",
@@ -181,7 +180,7 @@ fn bad_names() -> Vec<String> {
     bad
 }
 
-/// Two customers to refuse changes to, and one who is closed.
+/// Two customers on whom changes are refused, one of them closed.
 struct Customers {
     ann: Uuid,
     closed: Uuid,
@@ -393,7 +392,7 @@ fn cases(customers: &Customers) -> Vec<Case> {
             [ann, &json("email", TAKEN)],
         ),
     ]);
-    // Accounts that are closed, columns that never change, rows that stay.
+    // Closed accounts, immutable columns, rows that cannot be removed.
     cases.extend([
         case("23514", "SELECT customers.update_customer($1::text::uuid, $2::text)", [closed, good]),
         case(
@@ -481,7 +480,7 @@ fn cases(customers: &Customers) -> Vec<Case> {
         ]
         .map(null_case),
     );
-    // Customers and versions that are not there.
+    // Customers and versions that do not exist.
     for (sqlstate, id, version) in
         [("PT404", nobody, "1"), ("PT409", ann, "7"), ("PT409", closed, "7")]
     {
@@ -495,7 +494,7 @@ fn cases(customers: &Customers) -> Vec<Case> {
 }
 
 impl Case {
-    /// The addresses of the erased may be looked up, and found or not.
+    /// A look-up of a reserved address need not be refused, so register_customer is called with it instead.
     fn unless_reserved(mut self, address: &str) -> Self {
         if address.to_lowercase().starts_with("zyxw@erased") {
             self.statement = "SELECT customers.register_customer($1::text)".to_owned();
@@ -538,7 +537,7 @@ fn every_refusal_of_a_statement_with_literals_is_discreet() {
 }
 
 impl Case {
-    /// Whether a role may call what the statement calls.
+    /// Whether a role may call the functions that the statement calls.
     fn is_open_to(&self, role: &str, owner: &mut Client) -> bool {
         let may = "SELECT coalesce(bool_or(has_function_privilege($1, oid, 'EXECUTE')), false) FROM pg_proc
                     WHERE pronamespace = 'customers'::regnamespace AND strpos($2, 'customers.' || proname || '(') > 0";
@@ -554,7 +553,7 @@ fn every_refusal_of_what_a_duty_may_call_is_discreet() {
     let cases = cases(&Customers::register(&mut owner));
     let before = contents(&mut owner);
     let mut refused = 0;
-    // Support and auditors are refused nothing.
+    // The duties support and auditor allow nothing that could be refused.
     for duty in ["writer", "reader", "consumer", "privacy", "operator"] {
         let role = role(&mut owner, "");
         owner
@@ -574,7 +573,7 @@ fn every_refusal_of_what_a_duty_may_call_is_discreet() {
     assert_talkative(&server, &mut owner);
 }
 
-/// Refusals that are answers, and no errors.
+/// Refusals in the rows of an import, which are no errors.
 #[test]
 fn an_import_tells_nothing_of_those_it_refuses() {
     let server = talkative();
@@ -610,7 +609,7 @@ fn an_import_tells_nothing_of_those_it_refuses() {
     assert_discreet(&server.log(), 0);
 }
 
-/// Holds a refusal to what is promised of each, and to a CONTEXT that tells nothing.
+/// Asserts what is promised of every refusal, and that it has no CONTEXT.
 fn assert_ours<T>(result: Result<T, postgres::Error>, case: &Case) {
     let result = result.map_err(|error| {
         let what = error.as_db_error().unwrap_or_else(|| panic!("{error}"));
@@ -650,7 +649,7 @@ fn a_row_that_copy_reads_is_not_told() {
     assert_talkative(&server, &mut client);
 }
 
-/// PostgreSQL's own refusal of a write by a function: which constraint of which table, and no row.
+/// A constraint violation inside a function: the error names the constraint and the table, and not the row.
 #[test]
 fn a_constraint_of_the_owners_is_named_without_the_row() {
     let server = talkative();
@@ -690,7 +689,7 @@ fn a_constraint_of_the_owners_is_named_without_the_row() {
         for again in 0..2 {
             let email = format!("zyxw.{again}@example.com");
             let literal = register.replace("$1", &format!("'{email}'"));
-            // An import passes over what another row forbids.
+            // An import skips a row that conflicts with another, so register_customer is called twice instead.
             let import = "SELECT customers.import_customers(jsonb_build_array(jsonb_build_object(
                               'email', $1::text, 'name', 'Zyxw')))";
             let import = if ["23505", "23P01"].contains(&sqlstate) { register } else { import };
@@ -720,7 +719,7 @@ fn a_constraint_of_the_owners_is_named_without_the_row() {
     assert_talkative(&server, &mut database.connect());
 }
 
-/// The same of an update: the constraint says no to a change, too.
+/// The same for an update.
 #[test]
 fn a_constraint_of_the_owners_is_named_on_a_change_too() {
     let server = talkative();
@@ -742,7 +741,7 @@ fn a_constraint_of_the_owners_is_named_on_a_change_too() {
     assert_discreet(&server.log(), changes.len());
 }
 
-/// Runs `command` in a session that has to wait for what `holder` has written, and lets it commit then.
+/// Runs `command` in a session that has to wait for the rows of `holder`, then commits `holder`.
 fn meanwhile<T: Send>(
     database: &Database,
     holder: postgres::Transaction,
@@ -788,7 +787,7 @@ fn an_address_that_two_sessions_race_for_is_refused_without_being_told() {
     assert_talkative(&server, &mut client);
 }
 
-/// An error that is not ours may have a CONTEXT with the parameters: not in the log, not to the client.
+/// The CONTEXT of a PostgreSQL error may hold the parameters: it must reach neither the log nor the client.
 #[test]
 fn a_write_that_gives_up_waiting_tells_nothing() {
     let server = talkative();
@@ -829,7 +828,7 @@ fn a_read_that_gives_up_waiting_tells_nothing() {
     assert_talkative(&server, &mut client);
 }
 
-/// jsonb holds numbers and nesting that serde_json does not take.
+/// jsonb holds numbers and nesting that serde_json refuses.
 #[test]
 fn a_patch_that_cannot_be_read_tells_nothing() {
     let server = talkative();
@@ -844,7 +843,7 @@ fn a_patch_that_cannot_be_read_tells_nothing() {
     assert_discreet(&server.log(), 2);
 }
 
-/// A table that its owner has broken is an error, but no reason to tell what was to be written.
+/// An error caused by a table that its owner has altered must not disclose the values either.
 #[test]
 fn a_broken_table_tells_nothing() {
     let server = talkative();
@@ -880,7 +879,7 @@ fn attach_refuses_what_is_no_table_of_customers() {
     assert_eq!(tables, 1);
 }
 
-/// SQL in a name is a name; hostile text that the rules allow is stored as it is.
+/// SQL in a name is stored as a name, and so is any other hostile text that the rules allow.
 #[test]
 fn text_that_looks_like_sql_is_only_text() {
     let mut client = crate::kit::database().connect();

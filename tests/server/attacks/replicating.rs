@@ -1,12 +1,12 @@
-//! Promise: where a subscriber of logical replication has the triggers fire, what is applied is recorded or
-//! refused, and removes nobody.
+//! Promise: if a subscriber of logical replication fires the triggers, what is applied is recorded or
+//! refused, and no customer is removed.
 
 use crate::kit::history::{assert_recorded_since, recorded};
 use crate::kit::{Database, Server, await_true, eventually, id, one, stored};
 use postgres::Client;
 use uuid::Uuid;
 
-/// Has every trigger of ours fire for a subscription too.
+/// Makes every trigger of the extension fire for a subscription too.
 const ENABLE_ALWAYS: &str = "DO $$
     DECLARE
         ours record;
@@ -19,19 +19,21 @@ const ENABLE_ALWAYS: &str = "DO $$
         END LOOP;
     END $$";
 
-/// The same person on both sides.
+/// Inserts the same customer on either side.
 fn insert(client: &mut Client, id: Uuid) {
     let insert = "INSERT INTO customers.customers (customer_id, email, name, registered_at)
                   VALUES ($1, 'ann@example.com', 'Ann', '2001-02-03 04:05:06+00')";
     client.execute(insert, &[&id]).unwrap();
 }
 
-/// Has one database of a cluster subscribe to the customers of another: until the first error.
+/// Subscribes one database of a cluster to the customers of another; the subscription is disabled at the
+/// first error.
 fn subscribe(publisher: &Database, subscriber: &Database, copy: bool) {
     let name = &subscriber.name;
     let mut client = publisher.connect();
     client.batch_execute("CREATE PUBLICATION customers FOR TABLE customers.customers").unwrap();
-    // By hand: a subscription to a database of its own cluster would wait for itself to make it.
+    // The slot is created separately: a subscription to a database of its own cluster would wait for itself
+    // while creating it.
     client.execute("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", &[name]).unwrap();
     subscriber
         .connect()
@@ -44,7 +46,7 @@ fn subscribe(publisher: &Database, subscriber: &Database, copy: bool) {
         .unwrap();
 }
 
-/// Waits until everything was applied, or something was refused; tells whether it was refused.
+/// Waits until everything was applied or something was refused; returns whether something was refused.
 fn await_applied(publisher: &mut Client, subscriber: &Database) -> bool {
     let lsn: String = one(publisher, "SELECT pg_current_wal_flush_lsn()::text", &[]);
     let mut observer = subscriber.connect();
@@ -61,7 +63,7 @@ fn await_applied(publisher: &mut Client, subscriber: &Database) -> bool {
     refused
 }
 
-/// Two databases of a cluster, both with the extension.
+/// A cluster for two databases with the extension.
 fn start() -> Server {
     Server::start(&["wal_level = logical", "log_line_prefix = '%p %d %e '"])
 }
@@ -97,7 +99,7 @@ fn what_a_subscription_applies_is_recorded_or_refused_and_removes_nobody() {
         }
         stored(&mut target, ann);
         assert_recorded_since(&mut target, &before, change);
-        // A session of the subscriber's own goes on.
+        // A session on the subscriber can still write.
         target.batch_execute("UPDATE customers.customers SET name = 'Anne'").unwrap();
         assert_recorded_since(&mut target, &before, change);
         let drop = format!(

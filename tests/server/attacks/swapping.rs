@@ -1,5 +1,5 @@
-//! Promise: a call that waited while somebody swapped a table, its sequence or the extension works on what is
-//! there now, or is refused.
+//! Promise: a call that waited while another session replaced a table, its sequence or the extension works
+//! on the new objects, or is refused.
 
 use crate::kit::history::{assert_recorded_since, recorded};
 use crate::kit::{
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use uuid::Uuid;
 
-/// Puts a copy in a table's place.
+/// SQL that replaces a table by a copy.
 fn swap(table: &str) -> String {
     format!(
         "DO $$
@@ -49,8 +49,8 @@ fn seeded() -> (Database<'static>, Uuid) {
     (database, ann)
 }
 
-/// Makes a call in a session that has made it before, while another session is at work in a transaction that
-/// then commits.
+/// Makes a call in a session that has made it before, while another session runs `work` in a transaction
+/// that then commits; returns the call's error.
 fn call_during(database: &Database, work: &str, call: &str) -> Option<DbError> {
     let mut living = database.connect();
     for _ in 0..2 {
@@ -74,7 +74,7 @@ fn assert_not_ready(error: DbError, about: &str) {
     assert!(!format!("{error:?}").contains("late@"), "{about}: {error:?}");
 }
 
-/// Changes, each with what is so where it succeeded.
+/// Changes, each with a condition that holds if it succeeded.
 const CHANGES: [(&str, &str); 7] = [
     ("SELECT customers.register_customer('late@example.com')", LATE_IS_FOUND),
     (
@@ -111,7 +111,7 @@ fn assert_change_is_kept(work: &str) {
         assert_eq!(done, refused.is_none(), "{about}: {refused:?}");
         refused.into_iter().for_each(|error| assert_not_ready(error, &about));
         assert_recorded_since(&mut client, &[], &about);
-        // Whatever became of it, the same is possible now.
+        // Whatever the outcome, the same change is possible now.
         if !done {
             client.batch_execute(&of_ann(change)).unwrap();
             assert_recorded_since(&mut client, &[], &about);
@@ -149,7 +149,7 @@ fn a_reader_that_waited_for_a_feed_reads_the_one_that_is_there_now() {
     for read in
         ["read_events(0, 1)", "fetch_events('mailer', 1)", &format!("customer_history('{ann}')")]
     {
-        // Succeeds in nothing but the new table, where event 1 has a reason.
+        // Succeeds only if it reads the new table, where event 1 has a reason.
         let read = format!("CREATE TEMP TABLE told AS SELECT * FROM customers.{read}");
         if let Some(error) = call_during(&database, &swap, &read) {
             assert_not_ready(error, &read);
@@ -175,7 +175,7 @@ fn a_consumer_that_waited_for_its_place_has_it_in_the_table_that_is_there_now() 
     }
 }
 
-/// Held before it is dropped: calls wait within, not at their names.
+/// Locks the tables before the DROP, so that calls wait inside the functions and not at their look-up.
 const DROP_WHILE_ALL_WAIT: &str = "
     LOCK TABLE customers.customers, customers.events, customers.consumers, customers.erasures;
     DROP EXTENSION customer_db CASCADE";
@@ -191,7 +191,7 @@ fn a_call_that_waited_while_the_extension_was_dropped_is_refused_cleanly() {
         "set_status('{ann}', 'SUSPENDED')",
         "erase_customer('{ann}')",
     ];
-    // Needs no trigger: may have done its work.
+    // These fire no trigger, so they may have succeeded.
     let others = [
         "read_events(0)",
         "fetch_events('mailer')",
@@ -216,13 +216,14 @@ fn a_call_that_waited_while_the_extension_was_dropped_is_refused_cleanly() {
     }
 }
 
-/// Whether a call ended as one may whose function is gone, or whose tables are not ready.
+/// Whether a call ended with an error that is allowed if its function is gone or its tables are not ready.
 fn is_clean(error: &DbError) -> bool {
     match error.code().code() {
-        // A DROP takes its locks in any order.
+        // 40P01: DROP takes its locks in any order, so it can deadlock.
         "55000" | "40P01" => true,
         "42883" | "42P01" | "42704" | "3F000" => error.message().contains("does not exist"),
-        // PostgreSQL's own, before the call: it locks no function between finding and calling it.
+        // Raised by PostgreSQL before the call: it takes no lock on a function between looking it up and
+        // calling it.
         "XX000" => {
             error.message().starts_with("cache lookup failed for function")
                 && error.routine() == Some("fmgr_info_cxt_security")
@@ -250,7 +251,7 @@ fn the_extension_may_come_and_go_under_traffic() {
                         break;
                     }
                     let status = ["ACTIVE", "SUSPENDED"][round % 2];
-                    // Not in FROM: there PostgreSQL opens the result's type itself, before the call.
+                    // Not in FROM, where PostgreSQL opens the result's type itself before the call.
                     let statement = match (session + round) % 4 {
                         0 => format!("SELECT customers.register_customer('{}')", address()),
                         1 => format!("SELECT customers.set_status('{ann}', '{status}')"),

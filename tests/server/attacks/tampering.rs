@@ -1,5 +1,5 @@
-//! Promise: whatever the owner does to the tables and the type, calls do their work or are refused, and
-//! the server stays up.
+//! Promise: whatever the owner does to the tables and the type, calls do their work or are refused, and the
+//! server stays up.
 
 use crate::kit::calls::{attempt, functions, outcome, seed, seeded};
 use crate::kit::{
@@ -11,7 +11,7 @@ use postgres::error::DbError;
 use serde_json::json;
 use uuid::Uuid;
 
-/// Statements that write past the functions.
+/// Plain statements and calls that write.
 const PLAIN: [&str; 5] = [
     "SELECT customers.erase_customer(customer_id) FROM customers.customers WHERE status = 'CLOSED'",
     "INSERT INTO customers.customers (email) VALUES ('somebody@example.com'::text)",
@@ -25,7 +25,8 @@ fn all_calls(client: &mut Client) -> Vec<String> {
     functions.iter().map(|function| function.call()).chain(PLAIN.map(str::to_owned)).collect()
 }
 
-/// Ours with a HINT, or PostgreSQL's own: an assertion or an error of the code's is neither.
+/// Asserts that an error is a refusal with a HINT or an ordinary PostgreSQL error, and neither a failed
+/// assertion nor an internal error.
 fn assert_clean(error: &DbError, about: &str) {
     let code = error.code().code();
     assert!(!["XX", "57", "58"].contains(&&code[..2]), "{about}: {error:?}");
@@ -36,7 +37,7 @@ fn assert_clean(error: &DbError, about: &str) {
     }
 }
 
-/// What can be done to a column of this type.
+/// Every way to alter a column of this type.
 fn tamperings(table: &str, column: &str, r#type: &str) -> Vec<String> {
     let of_type = table == "profile";
     let (alter, what) = if of_type {
@@ -44,7 +45,7 @@ fn tamperings(table: &str, column: &str, r#type: &str) -> Vec<String> {
     } else {
         (format!("ALTER TABLE customers.{table}"), "COLUMN")
     };
-    // With values that point nowhere.
+    // With values that would be invalid pointers.
     let others: &[(&str, &str)] = match r#type {
         "uuid" => &[("text", "{}::text"), ("bigint", "hashtext({}::text)")],
         "text" => &[("varchar", "{}"), ("int", "hashtext({}::text)")],
@@ -79,12 +80,12 @@ fn tamperings(table: &str, column: &str, r#type: &str) -> Vec<String> {
     tamperings
 }
 
-/// Takes away what would keep columns from being changed.
+/// Drops what would keep columns from being altered.
 const LOOSEN: &str = "
     DROP VIEW customers.customers_masked;
     ALTER TABLE customers.customers DROP CONSTRAINT customers_status_check";
 
-/// Every tampering with every column of every table and of the type.
+/// Every alteration of every column of every table and of the type.
 fn all_tamperings(client: &mut Client) -> Vec<String> {
     let columns = "SELECT relname::text, attname::text, format_type(atttypid, NULL)
                      FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
@@ -112,7 +113,7 @@ fn all_tamperings(client: &mut Client) -> Vec<String> {
     tamperings
 }
 
-/// A cluster whose backends may crash, for all that the other tests notice.
+/// A cluster of its own, so that a crash does not affect other tests.
 struct Fragile(Server);
 
 impl Fragile {
@@ -125,7 +126,7 @@ impl Fragile {
         let mut owner = database.connect();
         owner.batch_execute("SET customer_db.actor = 'clerk 7'").unwrap();
         seed(&mut owner);
-        // One who is erased, and one whom a restore has brought back.
+        // One customer who is erased, and one whom a restore has brought back.
         let gone = register_ann(&mut owner).id;
         call(&mut owner, "erase_customer($1, 'a reason')", &[&gone]).unwrap();
         owner
@@ -137,13 +138,13 @@ impl Fragile {
         database
     }
 
-    /// A backend that crashed would have ended every other.
+    /// Asserts that no backend crashed.
     fn assert_stayed_up(&self) {
         assert!(!self.0.log().contains("was terminated by signal"), "{}", self.0.log());
     }
 }
 
-/// Tries these calls in one session, before and after everything that can be done to the tables.
+/// Makes these calls in one session, before and after every alteration of the tables.
 fn assert_no_tampering_crashes(is_tried: impl Fn(&str) -> bool) {
     let fragile = Fragile::start();
     let database = fragile.seeded();
@@ -155,7 +156,7 @@ fn assert_no_tampering_crashes(is_tried: impl Fn(&str) -> bool) {
     // Plans are kept from here on.
     let untouched: Vec<String> = calls.iter().map(|call| outcome(&mut client, call)).collect();
     for (call, outcome) in calls.iter().zip(&untouched) {
-        // A second registration under one id, and trigger functions called by hand.
+        // 23505: a second registration under one id. 39P01: a trigger function called directly.
         assert!(["00000", "23505", "39P01"].contains(&outcome.as_str()), "{call}: {outcome}");
     }
     let mut refused = 0;
@@ -177,7 +178,7 @@ fn assert_no_tampering_crashes(is_tried: impl Fn(&str) -> bool) {
     fragile.assert_stayed_up();
 }
 
-/// Whether a call reads what a person is known by and what is told of her.
+/// Whether a call reads a person's data and free texts.
 fn erases(call: &str) -> bool {
     call.contains("erase_customer") || call.contains("reapply_erasures")
 }
@@ -215,7 +216,7 @@ fn a_key_that_is_null_is_refused_cleanly() {
     }
 }
 
-/// The same from another session, which commits it.
+/// The same with alterations that another session commits.
 #[test]
 fn a_living_session_outlives_what_another_does_to_the_tables() {
     let fragile = Fragile::start();
@@ -289,7 +290,7 @@ fn a_feed_that_is_a_view_or_is_partitioned_gets_its_events() {
     fragile.assert_stayed_up();
 }
 
-/// A database with a schema that was there before, and the extension.
+/// A database in which the schema existed before the extension.
 fn attachable(schema: &str) -> Client {
     let mut client = server().empty_database("").connect();
     let install = format!("CREATE SCHEMA customers; {schema}; CREATE EXTENSION customer_db");
@@ -297,7 +298,7 @@ fn attachable(schema: &str) -> Client {
     client
 }
 
-/// All that is in the schema.
+/// Everything in the schema.
 fn inventory(client: &mut Client) -> Vec<String> {
     all(
         client,
@@ -400,7 +401,7 @@ fn attach_refuses_rows_that_no_customer_could_be_and_changes_nothing() {
         let error = refusal(client.batch_execute("SELECT customers.attach()"));
         assert_eq!(error.code().code(), "55000", "{schema}: {error:?}");
         assert!(error.detail().is_some_and(|detail| detail.contains('1')), "{schema}: {error:?}");
-        // The query that the HINT gives lists them.
+        // The query in the HINT lists the rows.
         let hint = error.hint().unwrap_or_default();
         let query = hint.split_once(": ").unwrap_or_else(|| panic!("{schema}: {error:?}")).1;
         let listed = client.query(query, &[]).unwrap_or_else(|why| panic!("{query}: {why:?}"));
@@ -447,7 +448,7 @@ fn attach_refuses_what_is_in_the_way_and_says_what_to_do() {
     }
 }
 
-/// Holds a table of customers, once adopted, to work like one that was made here.
+/// Asserts that an adopted table of customers works like one that attach() created.
 fn assert_works_like_ours(rest: &str) {
     let mut ours = seeded().connect();
     let mut client = attachable(&customers_with(rest));
@@ -483,7 +484,7 @@ fn tables_whose_primary_key_is_another_column_work_like_ours() {
     }
 }
 
-/// Columns of every kind that fill themselves, and triggers of every kind that say that they have fired.
+/// Columns of every kind that have a value by default, and triggers of every kind that record that they fired.
 const OWNERS_ADDITIONS: &str = "
     ALTER TABLE customers.events
         ADD COLUMN shard int NOT NULL DEFAULT 7,
@@ -592,7 +593,7 @@ fn an_event_that_a_trigger_of_the_owners_skips_takes_its_change_along() {
     assert_eq!(contents(&mut client), before);
 }
 
-/// Every command, as a change that would have to be recorded.
+/// Every function that writes, with a call that has to be recorded.
 fn commands(id: Uuid) -> [(String, &'static str); 7] {
     [
         (format!("register_customer('{}', 'Bea')", address()), "record_registered"),
@@ -608,7 +609,7 @@ fn commands(id: Uuid) -> [(String, &'static str); 7] {
     ]
 }
 
-/// Holds a command to be refused with 55000, by itself or in the answer of an import.
+/// Asserts that a call is refused with 55000, as an error or in the row of an import.
 fn assert_not_in_force(client: &mut Client, command: &str, about: &str) {
     let before = contents(client);
     let query = format!("SELECT to_jsonb(answer) FROM customers.{command} AS answer");
@@ -702,7 +703,7 @@ fn a_trigger_of_the_owners_that_skips_the_row_is_told_of() {
             "CREATE FUNCTION public.skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
         )
         .unwrap();
-    // Before the guard, and after it.
+    // Fires before the guard, and after it.
     for name in ["a", "z"] {
         client
             .batch_execute(&format!(

@@ -1,8 +1,9 @@
-//! Promise: what no extension can keep out is in the threat model, each with the setting that avoids it.
+//! Promise: the threat model lists every disclosure that an extension cannot prevent, with the setting that
+//! avoids it.
 
 use crate::kit::{call, database, one};
 
-/// What gets out past us, and how to avoid it: words that stand in one paragraph, entry or row.
+/// The disclosures: words that must occur in one paragraph, list entry or table row.
 const GETS_OUT: [&[&str]; 6] = [
     &["log_statement"],
     &["log_lock_waits", "off"],
@@ -12,7 +13,7 @@ const GETS_OUT: [&[&str]; 6] = [
     &["log_parameter_max_length"],
 ];
 
-/// Paragraphs, entries of lists and rows of tables, each in one line.
+/// Paragraphs, list entries and table rows, each as one line.
 fn passages(page: &str) -> Vec<String> {
     let mut passages = vec![String::new()];
     for line in page.lines() {
@@ -35,7 +36,7 @@ fn the_threat_model_lists_what_no_extension_can_keep_out() {
     }
 }
 
-/// What ANALYZE has gathered shows values until the next one.
+/// Statistics gathered by ANALYZE show values until the next ANALYZE.
 #[test]
 fn an_erasure_clears_the_statistics_or_says_that_analyze_does() {
     let mut client = database().connect();

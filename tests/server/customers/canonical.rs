@@ -1,5 +1,5 @@
-//! Promise: canonical_email() and canonical_name() give the form that the tables hold, to whoever reads or
-//! writes, and can stand in any expression.
+//! Promise: canonical_email() and canonical_name() return the form that the tables hold, for readers and
+//! writers, and may be used in any expression.
 
 use crate::kit::{
     all, assert_refused, call, caller, database, one, project, refusal, role, server, skipped,
@@ -92,7 +92,7 @@ fn readers_and_writers_may_call_them_and_nobody_else() {
         let error = refusal(database.connect_as(&role).batch_execute(CALL));
         assert_eq!(error.code().code(), "42501", "{duty}");
     }
-    // They need no table.
+    // They read no table.
     let caller = caller(&mut owner);
     assert_eq!(one::<String>(&mut database.connect_as(&caller), CALL, &[]), "a@example.comA");
 }
@@ -154,7 +154,7 @@ fn rows_that_break_the_rules_can_be_mended_in_sql() {
     assert_eq!(one::<String>(&mut client, found, &[]), "Ann");
 }
 
-/// The verdict of the contract on every case of other projects' suites, in one query.
+/// Compares every case of other projects' test suites with the contract, in one query.
 fn hold(file: &str, function: &str) {
     let path = project().join("../shared/cases").join(file);
     let Ok(text) = std::fs::read_to_string(&path) else {
@@ -162,7 +162,7 @@ fn hold(file: &str, function: &str) {
         return;
     };
     let cases: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    // U+0000 cannot be sent as text.
+    // PostgreSQL's text cannot hold U+0000.
     let cases: Vec<&Value> =
         cases.iter().filter(|case| !case["input"].as_str().unwrap().contains('\0')).collect();
     assert!(cases.len() > 5_000, "{file} has only {} cases", cases.len());

@@ -10,7 +10,7 @@ fn everybody(client: &mut Client) -> Vec<Customer> {
     rows.iter().map(Customer::from).collect()
 }
 
-/// Holds customers to be as if nothing but their address had been given, in this transaction.
+/// Asserts that the statement's customers are as if only their address had been given, in this transaction.
 fn assert_defaults(client: &mut Client, statement: &str) {
     let mut transaction = client.transaction().unwrap();
     transaction.batch_execute(statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));

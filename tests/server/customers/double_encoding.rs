@@ -3,7 +3,7 @@
 use crate::kit::{assert_refused, contents, database, refusal, register_ann};
 use postgres::Client;
 
-/// Holds a call to be refused, with a HINT that says all of this.
+/// Asserts that a call is refused, with a HINT that contains all of these words.
 fn assert_hinted(client: &mut Client, call: &str, words: &[&str]) {
     assert_refused(client.batch_execute(call), "22023", &["zyxw"]);
     let error = refusal(client.batch_execute(call));

@@ -1,5 +1,5 @@
-//! Promise: register_customer takes a short cut only where nobody could tell. What the table's owner has
-//! added takes part in it as in any INSERT.
+//! Promise: register_customer takes the fast path only where the result is the same. What the table's owner
+//! has added takes part as in any INSERT.
 
 use crate::kit::{
     Customer, Database, address, all, call, database, one, refusal, registered, role, stored,
@@ -8,7 +8,7 @@ use postgres::Client;
 
 const REGISTER: &str = "register_customer($1)";
 
-/// A database whose owner has added something.
+/// A database with something added to its tables.
 fn with_addition(addition: &str) -> Client {
     let mut client = database().connect();
     client.batch_execute(addition).unwrap();
@@ -19,7 +19,7 @@ fn register(client: &mut Client) -> Customer {
     call(client, REGISTER, &[&address()]).unwrap()
 }
 
-/// A session that takes the short cut: its first registration goes by SQL.
+/// A session that takes the fast path: its first registration runs an INSERT statement.
 fn living(database: &Database) -> Client {
     let mut client = database.connect();
     for _ in 0..2 {
@@ -28,7 +28,7 @@ fn living(database: &Database) -> Client {
     client
 }
 
-/// SQLSTATE and constraint of the refusal.
+/// The SQLSTATE and the constraint of the refusal.
 fn refused(client: &mut Client, command: &str) -> (String, Option<String>) {
     let error = refusal(call(client, command, &[&address()]));
     (error.code().code().to_owned(), error.constraint().map(str::to_owned))
@@ -121,7 +121,7 @@ fn a_session_notices_what_another_adds_and_takes_away() {
     register(&mut living);
 }
 
-/// Its snapshot shows the check that was there when it was taken.
+/// The snapshot still shows the CHECK that was in force when it was taken.
 #[test]
 fn a_check_that_is_newer_than_the_snapshot_is_kept() {
     let database = database();

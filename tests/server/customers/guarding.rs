@@ -22,7 +22,7 @@ fn everybody(client: &mut Client) -> Vec<Customer> {
     rows.iter().map(Customer::from).collect()
 }
 
-/// Holds every statement to be refused so, with nothing changed.
+/// Asserts that every statement is refused with this SQLSTATE and changes nothing.
 fn assert_all_refused<'a>(
     client: &mut Client,
     sqlstate: &str,
@@ -151,7 +151,7 @@ fn an_upsert_is_held_to_the_rules_and_records_what_it_did() {
     assert!(after[0].updated_at > ann.updated_at);
     assert_eq!(event_count(&mut client), 3);
 
-    // The same again changes nothing.
+    // The same statement again changes nothing.
     let before = contents(&mut client);
     client.execute(upsert, &[]).unwrap();
     assert_eq!(contents(&mut client), before);
@@ -226,7 +226,8 @@ fn two_updates_in_one_statement_are_both_recorded() {
     assert_every_change_is_recorded(&mut client);
 }
 
-/// Every customer has as many events as its version says, and the last of each field is what is stored.
+/// Asserts that every customer has as many events as its version says, and that the last value of each
+/// field is stored.
 fn assert_every_change_is_recorded(client: &mut Client) {
     let wrong: i64 = one(
         client,
@@ -246,7 +247,7 @@ fn assert_every_change_is_recorded(client: &mut Client) {
 #[test]
 fn thousands_of_rows_are_updated_at_once_after_a_single_one() {
     let mut client = database().connect();
-    // What does not fit into work_mem is kept on disk, the rows of a statement too.
+    // A transition table larger than work_mem is stored on disk.
     client.batch_execute("SET work_mem = '64kB'").unwrap();
     let insert = "INSERT INTO customers.customers (email, name) SELECT n || '@example.com', 'Ann ' || n FROM generate_series(1, 5000) AS n";
     assert_eq!(client.execute(insert, &[]).unwrap(), 5000);
@@ -258,7 +259,7 @@ fn thousands_of_rows_are_updated_at_once_after_a_single_one() {
     assert_every_change_is_recorded(&mut client);
     assert_eq!(client.execute(single, &[]).unwrap(), 0);
 
-    // Where half of them stay as they are, half of them are recorded.
+    // If half of the rows do not change, only the other half is recorded.
     let half = "UPDATE customers.customers SET status = CASE WHEN version = 2 AND right(name, 10) < '5' THEN 'SUSPENDED' ELSE status END";
     client.execute(half, &[]).unwrap();
     assert_every_change_is_recorded(&mut client);
@@ -435,14 +436,14 @@ fn a_column_of_the_owners_changes_freely_and_silently() {
         )
         .unwrap();
     let before = (everybody(&mut client), event_count(&mut client));
-    // One that is stored out of line, too.
+    // A value stored out of line is included.
     let set = "UPDATE customers.customers SET tenant = 'acme', notes = (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 1000) AS n)";
     assert_eq!(client.execute(set, &[]).unwrap(), 2);
     client.batch_execute("UPDATE customers.customers SET notes = NULL, version = 99").unwrap();
     assert_eq!((everybody(&mut client), event_count(&mut client)), before);
     assert!(crate::kit::received(&mut listener).is_empty());
 
-    // It stays when the profile changes.
+    // The columns keep their values when the profile changes.
     call(&mut client, "update_customer($1, name => 'Bea')", &[&ids[0]]).unwrap();
     let kept: bool = one(
         &mut client,

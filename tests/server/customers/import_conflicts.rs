@@ -1,14 +1,14 @@
-//! Promise: an import refuses the one customer whom a unique index of the owner's does not take, whatever
-//! else the batch holds.
+//! Promise: an import refuses only the customer that conflicts with an added unique index, whatever else
+//! the batch holds.
 
 use crate::kit::{Database, address, database, event_count, id, one};
 use postgres::Client;
 use serde_json::{Value, json};
 
-/// In every value that no message may tell.
+/// Part of every value that no message may disclose.
 const SECRET: &str = "zyxw";
 
-/// What each customer of a batch came to: his outcome, or the SQLSTATE that he was refused with.
+/// The outcome of each customer of a batch, or its SQLSTATE if it was refused.
 fn import(client: &mut Client, batch: &[Value]) -> Vec<String> {
     let query = "SELECT outcome, sqlstate, message, customer_id IS NULL
                    FROM customers.import_customers($1) ORDER BY ordinal";
@@ -35,12 +35,12 @@ fn with(addition: &str) -> (Database<'static>, Client) {
     (database, client)
 }
 
-/// Which customers of a batch give their id.
+/// Which customers of a batch have an id.
 type Ids = fn(usize) -> bool;
 const IDS: [Ids; 4] = [|_| false, |_| true, |n| n == 0, |n| n % 2 == 1];
 
-/// Imports people by these names, of whom Zyxw is registered and Cleo comes twice: who is not
-/// taken is refused with one of the SQLSTATEs, alone.
+/// Imports customers of these names, of whom Zyxw is registered and Cleo occurs twice. Asserts that only
+/// the one who is not `taken` is refused, with one of the SQLSTATEs.
 fn assert_refuses_the_one(addition: &str, taken: &str, sqlstates: &[&str]) {
     for ids in IDS {
         let (_database, mut client) = with(addition);
@@ -92,7 +92,7 @@ fn a_unique_index_on_some_rows_refuses_one() {
     assert_refuses_the_one(unique, "Zyxw", &["23505"]);
 }
 
-/// PostgreSQL has an SQLSTATE for these that no other error of ours has; either is told apart.
+/// PostgreSQL reports an exclusion constraint with an SQLSTATE of its own; a refusal may have that or 23505.
 #[test]
 fn an_exclusion_constraint_refuses_one() {
     let exclude =

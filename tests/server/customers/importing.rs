@@ -1,5 +1,5 @@
-//! Promise: an import answers for each customer in it, in order; bad ones do not stop good ones, and
-//! nothing that was there is recorded again.
+//! Promise: an import returns a row for each customer, in order; bad ones do not stop good ones, and no
+//! customer that existed is recorded again.
 
 use crate::feed::notifying::{check_collapse, writer};
 use crate::kit::positions;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::thread::{self, JoinHandle};
 use uuid::Uuid;
 
-/// In every value that no message may tell.
+/// Part of every value that no message may disclose.
 const SECRET: &str = "zyxw";
 
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +43,7 @@ impl Outcome {
     }
 }
 
-/// Imports a batch; holds the answer to one row for each customer, numbered from 1 in their order.
+/// Imports a batch; asserts that the result has one row for each customer, numbered from 1 in their order.
 fn try_import(client: &mut impl GenericClient, batch: &Value) -> Result<Vec<Outcome>, Error> {
     let rows = client.query("SELECT * FROM customers.import_customers($1)", &[batch])?;
     let ordinals: Vec<i32> = rows.iter().map(|row| row.get("ordinal")).collect();
@@ -65,7 +65,7 @@ fn import(client: &mut impl GenericClient, batch: &Value) -> Vec<Outcome> {
     try_import(client, batch).unwrap_or_else(|error| panic!("{error:?}"))
 }
 
-/// Imports one customer and gives what has been stored.
+/// Imports one customer and returns what was stored.
 fn import_one(client: &mut Client, customer: Value) -> Customer {
     let id = import(client, &json!([customer]))[0].registered();
     stored(client, id)
@@ -367,7 +367,7 @@ fn an_import_that_is_rolled_back_leaves_nothing() {
     }
 }
 
-/// Imports in a session of its own; returns when that waits for another.
+/// Imports in a session of its own; returns once that waits for another.
 fn start_and_block(database: &Database, batch: &Value) -> JoinHandle<Vec<Outcome>> {
     let (mut client, batch) = (database.connect(), batch.clone());
     let session = pid(&mut client);

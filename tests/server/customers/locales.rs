@@ -1,10 +1,10 @@
-//! Promise: the same input gives the same address in every database, whatever its locale or provider.
+//! Promise: the same input gives the same address in every database, whatever its locale and provider.
 
 use crate::kit::{Database, Server, all, home, major, project, skipped};
 use std::fs;
 use std::path::Path;
 
-/// Spellings whose lower case, order or normal form depends on a locale, or has done so somewhere.
+/// Spellings whose lower case, order or normal form depends on a locale, or did so in some version.
 const SPELLINGS: &[&str] = &[
     "plain@example.com",
     " MIXED.Case+Tag@EXAMPLE.Com\t",
@@ -63,7 +63,7 @@ const SPELLINGS: &[&str] = &[
     "ꭰ\u{1E9E}@example.com",
 ];
 
-/// What a database stores for each spelling: the address, or the SQLSTATE it refuses it with.
+/// The address that a database stores for each spelling, or the SQLSTATE of its refusal.
 fn stored(database: &Database) -> Vec<String> {
     let mut client = database.connect();
     SPELLINGS
@@ -78,7 +78,7 @@ fn stored(database: &Database) -> Vec<String> {
         .collect()
 }
 
-/// A database of this locale. Its own lower('I') shows that the locale is what it is said to be.
+/// A database with this locale; asserts by its lower('I') that the locale is in effect.
 fn database<'a>(server: &'a Server, options: &str, lower_i: &str) -> Database<'a> {
     let database = server.empty_database(&format!("TEMPLATE template0 ENCODING 'UTF8' {options}"));
     let mut client = database.connect();
@@ -139,7 +139,7 @@ fn addresses_are_the_same_with_the_locales_of_icu() {
     );
 }
 
-/// Puts what was built for one PostgreSQL 15 into another one, which Debian has spread over folders.
+/// Installs what was built for one PostgreSQL 15 into another, whose files Debian spreads over several folders.
 fn install(from: &Path, into: &Path) {
     let copy = |from: &Path, into: &Path| {
         for file in fs::read_dir(from).unwrap().map(Result::unwrap) {

@@ -1,4 +1,4 @@
-//! What a call and a statement do to customers, and what they give back.
+//! What functions and plain statements do to customers, and what they return.
 
 mod canonical;
 mod defaults;

@@ -1,5 +1,5 @@
-//! Promise: when somebody was registered is a moment since 1900 that has passed, by a clock that may be
-//! ten seconds wrong, and an import writes it as RFC 3339 does.
+//! Promise: registered_at is a past moment since 1900, by a clock that may be ten seconds off; an import
+//! takes it as RFC 3339 writes it.
 
 use crate::kit::{address, assert_refused, contents, database, one};
 use postgres::Client;
@@ -7,14 +7,14 @@ use serde_json::json;
 
 const INSERT: &str = "INSERT INTO customers.customers (email, registered_at) VALUES ($1, ";
 
-/// Imports somebody with a moment as text: his outcome, or the SQLSTATE he was refused with.
+/// Imports a customer with a moment as text; returns the outcome, or the SQLSTATE of the refusal.
 fn import(client: &mut Client, moment: &str) -> String {
     let batch = json!([{"email": address(), "registeredAt": moment}]);
     let query = "SELECT coalesce(sqlstate, outcome) FROM customers.import_customers($1)";
     one(client, query, &[&batch])
 }
 
-/// The moment that the last import stored, as text that [`import`] takes again.
+/// The moment that the last import stored, in a form that [`import`] accepts.
 fn imported(client: &mut Client) -> String {
     one(
         client,
@@ -49,7 +49,7 @@ fn a_clock_that_is_up_to_ten_seconds_ahead_means_now() {
     assert!(now, "nobody was registered in the future");
 }
 
-/// It is the clock that counts, not when the transaction began.
+/// Compared with the clock, not with the beginning of the transaction.
 #[test]
 fn a_moment_that_passed_since_the_transaction_began_is_kept() {
     let mut client = database().connect();
@@ -119,7 +119,7 @@ fn a_moment_before_1900_is_refused() {
 #[test]
 fn the_first_moment_of_1900_is_taken() {
     let mut client = database().connect();
-    // In whichever zone it is told.
+    // In whichever time zone it is written.
     for zone in ["UTC", "Pacific/Apia", "America/Los_Angeles"] {
         client.batch_execute(&format!("SET TimeZone = '{zone}'")).unwrap();
         for moment in ["1900-01-01 00:00:00+00", "1900-01-01 05:30:00+05:30"] {

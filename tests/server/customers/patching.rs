@@ -1,5 +1,5 @@
-//! Promise: patch_customer applies a JSON merge patch (RFC 7396) to e-mail, name and status, and
-//! refuses whatever else it is given.
+//! Promise: patch_customer applies a JSON merge patch (RFC 7396) to e-mail, name and status, and refuses
+//! everything else.
 
 use crate::kit::{
     Customer, address, assert_refused, call, contents, database, event_count, one, refusal,
@@ -13,7 +13,7 @@ fn patch(client: &mut Client, id: Uuid, patch: Value) -> Result<Customer, postgr
     call(client, "patch_customer($1, $2)", &[&id, &patch])
 }
 
-/// Holds every one of the patches to be refused so, with nothing changed and no secret told.
+/// Asserts that every patch is refused with this SQLSTATE, changes nothing and discloses no secret.
 fn assert_all_refused(patches: impl IntoIterator<Item = Value>, sqlstate: &str, secrets: &[&str]) {
     let mut client = database().connect();
     let ann = register_ann(&mut client);
@@ -183,7 +183,7 @@ fn a_value_that_is_no_text_is_refused() {
     assert_all_refused(patches, "22023", &["zyxw"]);
 }
 
-/// jsonb holds more than serde_json takes by default: numbers beyond a double, and deep nesting.
+/// jsonb holds more than serde_json accepts by default: numbers beyond a double, and deep nesting.
 #[test]
 fn a_value_beyond_what_other_json_libraries_take_is_refused_like_any_other() {
     let mut client = database().connect();

@@ -1,5 +1,5 @@
-//! Promise: sessions that race for one address, one customer or one version leave one winner, and the
-//! others learn so without PostgreSQL's DETAIL.
+//! Promise: of sessions that compete for one address, one customer or one version, one wins, and the others
+//! are refused without PostgreSQL's DETAIL.
 
 use crate::kit::{
     Database, address, all, assert_refused, await_blocked, database, one, pid, refusal, registered,
@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 const MANY: usize = 64;
 
-/// Races take their turns, or their sessions would be more than the cluster has room for.
+/// Only one race at a time, or their sessions would exceed max_connections.
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Lets that many sessions run `work`, each with its number, at one moment.
+/// Runs `work` in that many sessions at the same time, each with its number.
 fn race<T: Send>(
     database: &Database,
     sessions: usize,
@@ -39,7 +39,7 @@ fn race<T: Send>(
     })
 }
 
-/// Runs a statement in a session of its own and returns when it waits for another one.
+/// Runs a statement in a session of its own; returns once it waits for another.
 fn start_and_block(
     database: &Database,
     mut client: Client,
@@ -124,7 +124,7 @@ fn of_many_sessions_with_one_expected_version_one_wins() {
         let now: i64 = one(&mut client, "SELECT version FROM customers.get_customer($1)", &[&id]);
         let status = call.contains("set_status");
         let results = race(&database, 24, |client, number| {
-            // A name that nobody has yet: to set the one that is there changes nothing and always succeeds.
+            // A new name: setting the current one would change nothing and always succeed.
             let name = format!("Name {number} of version {now}");
             let value = if status { "SUSPENDED".to_owned() } else { name };
             client.query_one(call, &[&id, &value, &now])
@@ -194,7 +194,7 @@ fn who_loses_a_race_for_an_address_is_told_without_the_address() {
         let free = "SELECT customers.update_customer($1, email => $2)::text";
         first.query_one(free, &[&mine, &address()]).unwrap();
     }
-    // Where the winner takes it back, who waited gets the address.
+    // If the winner rolls back, the session that waited gets the address.
     first.batch_execute("BEGIN").unwrap();
     let update = "SELECT customers.update_customer($1, email => $2)::text";
     first.query_one(update, &[&mine, &email]).unwrap();
@@ -208,7 +208,7 @@ fn two_updates_of_one_customer_both_count() {
     let database = database();
     let mut first = database.connect();
     let id = registered(&mut first);
-    // The second has begun before the first, and so has the earlier now().
+    // The second transaction began before the first, so its now() is earlier.
     let mut second = database.connect();
     second.batch_execute("BEGIN; SELECT now()").unwrap();
     first.batch_execute("BEGIN").unwrap();

@@ -1,4 +1,4 @@
-//! Promise: reads find every customer they should, once, and leave no trace.
+//! Promise: reads return every customer they should, once, and change nothing.
 
 use crate::kit::{
     Customer, Params, address, assert_refused, call, contents, database, one, register_ann,
@@ -26,7 +26,7 @@ fn register(client: &mut Client, email: &str) -> Customer {
     call(client, "register_customer($1)", &[&email]).unwrap()
 }
 
-/// Somebody with a few events, suspended.
+/// A suspended customer with several events.
 pub fn ann_with_a_past(client: &mut Client) -> Customer {
     let id = register_ann(client).id;
     call(client, "update_customer($1, 'zyxw@example.com', 'Zyxw')", &[&id]).unwrap();
@@ -35,7 +35,7 @@ pub fn ann_with_a_past(client: &mut Client) -> Customer {
     call(client, "set_status($1, 'SUSPENDED', 'fraud')", &[&id]).unwrap()
 }
 
-/// Every set-returning function, with arguments that find that somebody.
+/// Every set-returning function, with arguments that find this customer.
 pub fn every_read(ann: &Customer) -> Vec<String> {
     let Customer { id, email, .. } = ann;
     vec![
@@ -76,7 +76,7 @@ fn get_sees_what_its_own_transaction_wrote_and_nobody_else_sees_it() {
     assert_eq!(read(&mut client, "get_customer($1)", &[&ann.id]).unwrap(), [ann]);
 }
 
-/// As a plain SELECT in its place would: what a statement writes is there for the next one.
+/// Like a plain SELECT in its place: what a statement writes is visible to the next one.
 #[test]
 fn a_read_sees_what_the_statement_it_stands_in_sees() {
     let mut client = database().connect();
@@ -123,7 +123,7 @@ fn find_refuses_what_is_no_address() {
     }
 }
 
-/// 250 customers, the nil uuid and the greatest among them; every third is suspended.
+/// 250 customers, among them the nil UUID and the greatest; every third is suspended.
 fn register_250(client: &mut Client) {
     client
         .batch_execute(
@@ -138,7 +138,7 @@ fn register_250(client: &mut Client) {
         .unwrap();
 }
 
-/// All pages, the last of them empty or short, one after the other.
+/// All pages, one after the other, until one is empty or short.
 fn pages(client: &mut Client, status: Option<&str>, page_size: i32) -> Vec<Uuid> {
     let mut ids = Vec::new();
     loop {
@@ -286,7 +286,7 @@ fn search_finds_addresses_beyond_ascii() {
     assert_eq!(read(&mut client, "search_customers('jos\u{e8}')", &[]).unwrap(), []);
 }
 
-/// A capital sigma is lower-cased by what follows it, and a beginning does not know what follows.
+/// The lower case of a capital sigma depends on what follows it, which is unknown in a prefix.
 #[test]
 fn search_refuses_an_empty_beginning_and_characters_that_no_address_holds() {
     let mut client = database().connect();
@@ -389,7 +389,7 @@ fn no_read_assigns_a_transaction_id() {
     let assigned = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL";
     let mut transaction = client.transaction().unwrap();
     for function in every_read(&ann) {
-        // Twice: a statement is prepared at its first call only.
+        // Twice: the statement is prepared only at the first call.
         for _ in 0..2 {
             let rows =
                 transaction.query(&format!("SELECT * FROM customers.{function}"), &[]).unwrap();

@@ -1,4 +1,4 @@
-//! Promise: registering gives a customer at version 1, once.
+//! Promise: registering creates a customer at version 1, once.
 
 use crate::kit::{address, assert_refused, database};
 use uuid::Uuid;

@@ -1,5 +1,5 @@
-//! Promise: a change that leaves the address alone neither waits for nor deadlocks with foreign keys that
-//! reference the customer.
+//! Promise: a change that does not change the address neither waits for nor deadlocks with foreign keys
+//! that reference the customer.
 
 use crate::kit::traffic::is_deadlock;
 use crate::kit::{
@@ -21,7 +21,7 @@ fn with_orders() -> Database<'static> {
     database
 }
 
-/// A session that would rather fail than wait.
+/// A session that fails instead of waiting.
 fn impatient(database: &Database) -> Client {
     let mut client = database.connect();
     client.batch_execute("SET lock_timeout = '1s'").unwrap();
@@ -53,7 +53,7 @@ fn a_change_that_leaves_the_address_alone_does_not_wait_for_who_references_the_c
         version += i64::from(changes);
         assert_eq!(customer.version, version, "{command}");
     }
-    // The address that the customer has.
+    // The customer's current address.
     for email in [&ann.email, &spelled] {
         let same = call(&mut client, "update_customer($1, $2)", &[&ann.id, email]).unwrap();
         assert_eq!((same.email, same.version), (ann.email.clone(), version));

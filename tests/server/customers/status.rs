@@ -17,7 +17,7 @@ fn set_status(
     call(client, "set_status($1, $2)", &[&id, &status])
 }
 
-/// Somebody whose account has this status.
+/// A customer whose account has this status.
 fn account(client: &mut impl GenericClient, status: &str) -> Customer {
     let id = register_ann(client).id;
     set_status(client, id, status).unwrap()
@@ -161,7 +161,7 @@ fn the_reason_does_not_pass_to_the_next_statement() {
     let why = "set_status($1, $2, 'why')";
     call(&mut transaction, why, &[&ann, &"SUSPENDED"]).unwrap();
     call(&mut transaction, "set_status($1, 'ACTIVE')", &[&ann]).unwrap();
-    // One that has nothing to record, and one that is refused, leave none behind either.
+    // Neither a change that records nothing nor a refused one leaves a reason behind.
     call(&mut transaction, why, &[&ann, &"ACTIVE"]).unwrap();
     call(&mut transaction, "update_customer($1, name => 'Bea')", &[&ann]).unwrap();
     for status in ["ACTIVE", "nonsense"] {
@@ -185,7 +185,7 @@ fn the_reason_does_not_pass_to_the_next_statement() {
     assert_eq!(leaked, 0);
 }
 
-/// A trigger of the database's owner that moves another account along: each keeps its own reason.
+/// A trigger that changes another account as well: each event keeps its own reason.
 #[test]
 fn the_reason_survives_a_command_inside_the_command() {
     let mut client = database().connect();

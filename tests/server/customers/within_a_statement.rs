@@ -1,5 +1,5 @@
-//! Promise: one statement tells a customer's history in order: a command called from within a statement that
-//! is itself writing the same customer is refused, and in nobody else's way.
+//! Promise: the events of one statement are in order: a function that changes a customer whom the calling
+//! statement is still writing is refused, and no other call is.
 
 use crate::kit::history::{assert_recorded_since, recorded, undone};
 use crate::kit::{
@@ -8,7 +8,7 @@ use crate::kit::{
 use postgres::Client;
 use uuid::Uuid;
 
-/// A session that has written before, and two whom it knows.
+/// A session that has written before, and two customers.
 fn living() -> (Client, Customer, Customer) {
     let mut client = database().connect();
     let (ann, bea) = (register_ann(&mut client), register_ann(&mut client));
@@ -30,7 +30,7 @@ const HELPERS: &str = "
             RETURN 'refused';
         END $$";
 
-/// Statements that write somebody and call a command on the same person.
+/// Statements that write a customer and call a function that changes the same one.
 const ON_THE_SAME: [&str; 11] = [
     "INSERT INTO customers.customers (email) VALUES ('new@example.com')
      RETURNING (customers.set_status(customer_id, 'SUSPENDED')).version",
@@ -74,7 +74,7 @@ fn a_command_on_whom_the_statement_itself_writes_is_refused() {
         assert_refused(refused, "55000", &["new@example.com", "Anna", "Anne"]);
         assert_in_order_since(&mut client, &before, 0, &statement);
     }
-    // Not from a function of the owner's, not by the protocol with parameters.
+    // Also from another function, and with bound parameters.
     let insert = "INSERT INTO customers.customers (email) VALUES ($1)
                   RETURNING (customers.set_status(customer_id, 'SUSPENDED')).version";
     for _ in 0..7 {
@@ -82,7 +82,7 @@ fn a_command_on_whom_the_statement_itself_writes_is_refused() {
     }
 }
 
-/// Has the owner's trigger call something about whom a statement writes.
+/// Creates a trigger that calls a function for the customer whom a statement writes.
 fn trigger(client: &mut Client, kind: &str, when: &str, does: &str) {
     client
         .batch_execute(&format!(
@@ -120,7 +120,7 @@ fn a_command_from_a_row_trigger_on_the_same_row_is_refused() {
     }
 }
 
-/// PostgreSQL itself refuses the row then (27000), and so may we.
+/// PostgreSQL itself refuses the row then (27000), and so may the extension.
 #[test]
 fn a_command_from_a_trigger_before_the_row_is_written_leaves_nothing_behind() {
     let (mut client, ann, _) = living();
@@ -129,7 +129,7 @@ fn a_command_from_a_trigger_before_the_row_is_written_leaves_nothing_behind() {
     for statement in [
         "UPDATE customers.customers SET name = 'Anna' WHERE customer_id = '{id}'",
         "SELECT customers.update_customer('{id}', name => 'Anna')",
-        // Before the statement comes to her, or after.
+        // The statement may reach the row before or after the call.
         "UPDATE customers.customers SET name = 'Anna' RETURNING customers.set_status('{id}', 'CLOSED')",
     ] {
         let before = recorded(&mut client);
@@ -139,7 +139,7 @@ fn a_command_from_a_trigger_before_the_row_is_written_leaves_nothing_behind() {
     }
 }
 
-/// It fires before our own or after it, by its name.
+/// By its name, it fires before or after the extension's own triggers.
 #[test]
 fn a_command_from_a_statement_trigger_is_refused_or_recorded_in_order() {
     for name in ["a", "z"] {
@@ -189,7 +189,7 @@ fn a_command_on_others_works_within_a_statement() {
             2,
         ),
         (format!("INSERT INTO customers.customers (email) VALUES ('{}') RETURNING customers.register_customer('{}')", address(), address()), 2),
-        // Reads, and a status it already has, are no changes.
+        // Reads, and setting the current status, are no changes.
         ("UPDATE customers.customers SET name = 'Anne' WHERE customer_id = '{id}' RETURNING (SELECT version FROM customers.get_customer(customer_id))".to_owned(), 1),
     ] {
         let before = recorded(&mut client);
@@ -255,7 +255,7 @@ fn a_later_statement_of_the_same_transaction_may_change_whom_an_earlier_one_wrot
              END $$",
             3,
         ),
-        // Statements of a function, within a statement about somebody else.
+        // Statements of a function, within a statement about another customer.
         (
             "CREATE FUNCTION public.both() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
                  INSERT INTO customers.customers (email) VALUES ('three@example.com');

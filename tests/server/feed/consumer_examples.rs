@@ -1,4 +1,4 @@
-//! Promise: the consumers in eg/ end with a complete copy of the customers, whatever cuts them off.
+//! Promise: the consumers in eg/ end with a complete copy of the customers, however they are interrupted.
 
 use crate::kit::{
     Database, caller, database, eventually, on_16, one, project, register_ann, skipped,
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A consumer that runs, under the name of the role it connects as.
+/// A running consumer, named after the role it connects as.
 struct Consumer<'database> {
     database: &'database Database<'static>,
     role: String,
@@ -34,7 +34,7 @@ impl<'database> Consumer<'database> {
         Self { database, role, file, command, process }
     }
 
-    /// Ends it without a warning, and starts it anew.
+    /// Kills it with SIGKILL, and starts it again.
     fn kill_and_restart(&mut self) {
         self.kill();
         self.process = self.command.spawn().expect("the consumer starts");
@@ -45,7 +45,7 @@ impl<'database> Consumer<'database> {
         self.process.wait().unwrap();
     }
 
-    /// Cuts its connection, once it has one.
+    /// Terminates its session, once it has one.
     fn cut(&self) {
         let cut =
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = $1";
@@ -73,14 +73,14 @@ impl Drop for Consumer<'_> {
     }
 }
 
-/// What a copy holds of a customer; nothing of one who has been erased.
+/// What a copy holds of a customer; None for an erased one.
 fn profile(customer: &Value) -> Option<Value> {
     let fields = ["email", "name", "status", "version"].map(|field| customer.get(field).cloned());
     let [email, name, status, version] = fields;
     Some(json!({"email": email?, "name": name, "status": status, "version": version}))
 }
 
-/// The customers as the table has them, but for those that have been erased.
+/// The customers in the table, without those that were erased.
 fn customers(client: &mut Client) -> Map<String, Value> {
     let query = "SELECT coalesce(jsonb_object_agg(customer_id, to_jsonb(c)), '{}')
                    FROM customers.customers AS c
@@ -91,7 +91,7 @@ fn customers(client: &mut Client) -> Map<String, Value> {
     customers.map(|(id, customer)| (id.clone(), profile(customer).unwrap())).collect()
 }
 
-/// Registers a few hundred, and changes some of all: several batches.
+/// Registers several hundred customers and changes some of all, so that it takes several batches.
 fn change(client: &mut Client, round: i32) {
     let insert = "INSERT INTO customers.customers (email, name)
                   SELECT $1 || '.' || i || '@example.com', CASE WHEN i % 2 = 0 THEN 'Ann' END
@@ -124,7 +124,7 @@ fn assert_keeps_a_copy(command: Command) {
     }
     consumer.assert_complete();
 
-    // It is told: it would look by itself only after ten seconds.
+    // It is notified: it reads without a notification only every ten seconds.
     let since = Instant::now();
     register_ann(&mut client);
     consumer.assert_complete();
@@ -137,7 +137,7 @@ fn assert_keeps_a_copy(command: Command) {
     register_ann(&mut client);
     consumer.assert_complete();
 
-    // A batch whose acknowledgement was lost comes again, and changes nothing.
+    // A batch whose acknowledgement was lost is fetched again, and changes nothing.
     consumer.kill();
     let copy = consumer.copy();
     client.batch_execute("UPDATE customers.consumers SET position = 0").unwrap();
@@ -149,7 +149,7 @@ fn assert_keeps_a_copy(command: Command) {
         one(&mut client, caught_up, &[])
     });
 
-    // Without its file it begins anew.
+    // Without its file it copies everything again.
     consumer.kill();
     fs::remove_file(&consumer.file).unwrap();
     consumer.kill_and_restart();
@@ -164,13 +164,13 @@ fn the_consumer_in_rust_keeps_a_complete_copy() {
     let build = ["build", "--quiet", "--ignore-rust-version", "--example", "consumer"];
     let built = Command::new(env!("CARGO")).current_dir(project()).args(build).status().unwrap();
     assert!(built.success());
-    // This is target/debug/deps/server-….
+    // The test's own path is target/debug/deps/server-….
     let test = std::env::current_exe().unwrap();
     let examples = test.parent().unwrap().with_file_name("examples");
     assert_keeps_a_copy(Command::new(examples.join("consumer")));
 }
 
-/// A folder that bin/fetch-clients has made.
+/// A folder that bin/fetch-clients has filled.
 fn fetched(client: &str) -> Option<PathBuf> {
     let folder = project().join(".local/clients").join(client);
     if !folder.exists() {
@@ -191,7 +191,7 @@ fn the_consumer_in_python_keeps_a_complete_copy() {
 #[test]
 fn the_consumer_for_node_keeps_a_complete_copy() {
     let Some(folder) = fetched("node").filter(|_| on_16()) else { return };
-    // Node looks for modules beside the program.
+    // Node.js looks for modules beside the program.
     let program = folder.join("consumer.mjs");
     fs::copy(project().join("eg/consumer.mjs"), &program).unwrap();
     let mut command = Command::new("node");

@@ -1,5 +1,5 @@
-//! Promise: nobody acknowledges or begins at a place that nobody can have read, and feed_position() is where
-//! the feed is complete.
+//! Promise: no consumer acknowledges or begins at a position that nobody can have read, and feed_position()
+//! is the position up to which the feed is complete.
 
 use crate::kit::history::register;
 use crate::kit::{
@@ -16,7 +16,7 @@ fn place(client: &mut Client, consumer: &str) -> i64 {
     one(client, "SELECT position FROM customers.consumers WHERE consumer = $1", &[&consumer])
 }
 
-/// Event 1 of an open transaction, event 2 of one that has committed, and a consumer that has read nothing.
+/// Event 1 of an open transaction, event 2 of a committed one, and a consumer that has read nothing.
 fn held(database: &Database) -> (Client, Client) {
     let (mut holder, mut client) = (database.connect(), database.connect());
     client.batch_execute("SELECT customers.subscribe('mailer')").unwrap();
@@ -50,7 +50,7 @@ fn the_feed_is_complete_up_to_the_last_event_that_none_can_come_before() {
     assert_eq!(feed_position(&mut client), 1);
     holder.batch_execute("ROLLBACK").unwrap();
     assert_eq!(feed_position(&mut client), 3);
-    // A position that was drawn and given up is no event's.
+    // A position that was drawn and rolled back belongs to no event.
     begin_change(&mut holder);
     holder.batch_execute("ROLLBACK").unwrap();
     assert_eq!(feed_position(&mut client), 3);
@@ -133,7 +133,7 @@ fn ones_own_place_and_what_lies_below_it_may_be_acknowledged_again() {
     }
 }
 
-/// What the documentation tells a consumer that copies the table.
+/// The procedure that the documentation gives for a consumer that copies the table.
 #[test]
 fn a_consumer_that_copies_the_table_begins_at_the_feeds_position() {
     let database = database();
@@ -146,7 +146,7 @@ fn a_consumer_that_copies_the_table_begins_at_the_feeds_position() {
     let told = fetched(&mut client, "fetch_events('copy')");
     assert!(told.contains(&1), "the one that was not copied: {told:?}");
 
-    // Of a feed that was pruned to nothing as well.
+    // Also for a feed from which everything was pruned.
     for consumer in ["mailer", "copy"] {
         client.execute("SELECT customers.acknowledge($1, 2)", &[&consumer]).unwrap();
     }

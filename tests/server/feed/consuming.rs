@@ -1,4 +1,4 @@
-//! Promise: the database keeps each consumer's place in the feed, and its workers take turns.
+//! Promise: the database keeps each consumer's position in the feed, and two workers of one consumer take turns.
 
 use crate::kit::{
     Database, all, assert_refused, await_blocked, begin_change, caller, contents, database,
@@ -7,7 +7,7 @@ use crate::kit::{
 use postgres::Client;
 use std::thread::{self, JoinHandle};
 
-/// A session of a database with a feed of that many events.
+/// A session in a database whose feed has that many events.
 fn client_of_feed(database: &Database, events: usize) -> Client {
     let mut client = database.connect();
     for _ in 0..events {
@@ -40,7 +40,7 @@ fn assert_each_refused<'a>(
     }
 }
 
-/// A second worker fetches while the first holds the consumer; it goes on when that lets go.
+/// A second worker that fetches while the first has the consumer locked, and continues when it is released.
 fn fetch_in_turn(database: &Database, function: &'static str) -> JoinHandle<Vec<i64>> {
     let mut worker = database.connect();
     let session = pid(&mut worker);
@@ -275,7 +275,7 @@ fn a_consumer_needs_no_right_to_a_table() {
     consumer.batch_execute("SELECT customers.unsubscribe('mailer')").unwrap();
 }
 
-/// What the documentation tells a consumer to do: LISTEN, read the feed, and read it on each notification.
+/// A consumer as the documentation describes it: LISTEN, read the feed, and read it again on each notification.
 struct Listener {
     client: Client,
     dealt_with: Vec<i64>,
@@ -290,7 +290,7 @@ impl Listener {
         listener
     }
 
-    /// Deals with the notifications that have arrived, and tells how many.
+    /// Processes the notifications that have arrived, and returns their number.
     fn hear(&mut self) -> usize {
         let heard = payloads(&mut self.client);
         heard.iter().for_each(|_| self.catch_up());
@@ -332,7 +332,7 @@ fn a_forged_notification_changes_nothing() {
     assert_eq!(listener.dealt_with, [1, 2, 3]);
 }
 
-/// Why the loop of the documentation reads at intervals too.
+/// Why the documented loop also reads at intervals.
 #[test]
 fn what_a_rollback_made_readable_without_a_notification_is_there_at_the_next_look() {
     let database = database();

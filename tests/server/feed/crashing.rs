@@ -1,5 +1,4 @@
-//! Promise: whatever crashes, the feed holds exactly the changes that were committed, and consumers go on
-//! with it without loss.
+//! Promise: after any crash the feed holds exactly the committed changes, and consumers continue without loss.
 
 use crate::kit::traffic::{
     CONSUMERS, Change, SetWhenDropped, Writer, assert_died, assert_feed_is_whole,
@@ -38,8 +37,8 @@ fn after_a_crash_the_feed_holds_exactly_what_was_committed() {
     assert_replica_is_true(&mut database.connect(), consumer, &replica);
 }
 
-/// Lets writers write until one of their sessions or the whole server is killed in the midst of it, and
-/// gives the changes whose COMMIT was answered.
+/// Runs writers until one of their sessions or the whole server is killed, and returns the changes whose
+/// COMMIT was answered.
 fn write_until_a_crash(
     server: &Server,
     database: &Database,
@@ -81,7 +80,8 @@ fn write_until_it_dies(mut writer: Writer, committed: &Sender<Vec<Change>>) {
     }
 }
 
-/// Commits what the crash left prepared: it would hold the feed, and the customers it changed.
+/// Commits prepared transactions that the crash left: they would hold back the watermark, and the customers
+/// they changed.
 fn end_prepared(client: &mut Client) {
     let prepared = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()";
     for name in all::<String>(client, prepared, &[]) {

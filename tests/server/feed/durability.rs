@@ -1,11 +1,11 @@
-//! Promise: what a reader of the feed has been given survives a crash, whatever `synchronous_commit` the
+//! Promise: what a reader of the feed has received survives a crash, whatever `synchronous_commit` the
 //! writer chose.
 
 use crate::kit::history::{positions_after, register};
 use crate::kit::{Server, all, one, registered};
 use postgres::Client;
 
-/// Nothing but a flush that somebody asks for brings a commit to the disk within the time of a test.
+/// Settings with which only an explicit flush brings a commit to disk within the duration of a test.
 const LAZY: [&str; 6] = [
     "fsync = on",
     "synchronous_commit = off",
@@ -15,7 +15,7 @@ const LAZY: [&str; 6] = [
     "autovacuum = off",
 ];
 
-/// The events up to a position, as a copy of them would hold them.
+/// The events up to a position, as a copy would hold them.
 fn events(client: &mut Client, up_to: i64) -> Vec<String> {
     let query = "SELECT concat_ws(' ', position, event_id, customer_id, version, changes)
                    FROM customers.events WHERE position <= $1 ORDER BY position";
@@ -34,11 +34,12 @@ fn what_a_reader_has_seen_survives_a_crash() {
     ] {
         for commands in [1, 3] {
             let (mut writer, mut reader) = (database.connect(), database.connect());
-            // A read before: what the next one costs and catalogues it looks up shall flush nothing.
+            // Reads once before, so that neither the first call's catalogue look-ups nor its other effects
+            // flush WAL.
             reader.batch_execute(read).unwrap();
             register(&mut writer, commands);
             let seen: i64 = one(&mut reader, read, &[]);
-            // Made of what is in memory, after the read: it shall be found again.
+            // Read from memory after the call; the same must be found after the crash.
             let given = events(&mut reader, seen);
             server.crash();
             server.pg_ctl("start");

@@ -1,5 +1,5 @@
-//! Promise: a queue of notifications that a stranger has filled refuses nobody: changes go on without their
-//! notifications, and these go on when there is room.
+//! Promise: a notification queue that another role has filled makes no change fail: changes are committed
+//! without notifications, which resume once there is room.
 
 use crate::feed::notifying::announced;
 use crate::kit::history::{assert_recorded_since, recorded, register};
@@ -12,7 +12,7 @@ use serde_json::Value;
 /// The smallest queue that PostgreSQL allows: half a megabyte.
 const SMALL: &str = "max_notify_queue_pages = 64";
 
-/// Whether this PostgreSQL lets a test have a small queue.
+/// Whether this PostgreSQL allows a small queue.
 fn can_be_small() -> bool {
     if major() < 17 {
         skipped(&format!("a full NOTIFY queue: PostgreSQL {} always has 8 GB", major()));
@@ -20,7 +20,7 @@ fn can_be_small() -> bool {
     major() >= 17
 }
 
-/// Roles of no duty, at work in another database: one listens and never ends its transaction, another notifies.
+/// Two roles without a duty, in another database: one listens and keeps its transaction open, the other notifies.
 struct Strangers {
     listener: Client,
     notifier: Client,
@@ -35,13 +35,13 @@ impl Strangers {
             server.connect_as("postgres", &role).expect("anybody may connect")
         };
         let (mut listener, notifier) = (connect(), connect());
-        // Each in a transaction of its own: who listens only from its commit on holds nothing.
+        // LISTEN in a transaction of its own: it takes effect at the commit, and only then holds the queue.
         listener.batch_execute("LISTEN elsewhere").unwrap();
         listener.batch_execute("BEGIN; SELECT 1").unwrap();
         Self { listener, notifier, sent: 0 }
     }
 
-    /// Fills the queue up to that part of it, or until PostgreSQL refuses more.
+    /// Fills the queue to this fraction, or until PostgreSQL refuses more.
     fn fill(&mut self, part: f64) {
         let usage = "SELECT pg_notification_queue_usage()";
         while one::<f64>(&mut self.notifier, usage, &[]) < part {
@@ -67,12 +67,12 @@ fn insert_many(client: &mut impl GenericClient, count: i32) {
     client.execute(insert, &[&count]).unwrap();
 }
 
-/// Every kind of change, while the queue is full to any part.
+/// Asserts that every kind of change succeeds, however full the queue is.
 fn assert_nobody_is_refused(database: &Database, strangers: &mut Strangers) {
     let mut living = database.connect();
     registered(&mut living);
-    // With room for less than one of the bulk inserts wants; to its end twice: as it is when somebody comes,
-    // and as changes leave it.
+    // With less room than one of the bulk inserts needs; completely full twice: as others have left it, and
+    // after changes.
     for (part, count) in [(0.7, 1200), (0.9, 200), (1.0, 5000), (1.0, 200)] {
         strangers.fill(part);
         for client in [&mut living, &mut database.connect()] {
@@ -95,13 +95,13 @@ fn assert_nobody_is_refused(database: &Database, strangers: &mut Strangers) {
     }
 }
 
-/// A warning of ours, not PostgreSQL's own "NOTIFY queue is …% full".
+/// A WARNING of the extension, not PostgreSQL's "NOTIFY queue is …% full".
 fn is_warned(server: &Server) -> bool {
     let log = server.log();
     log.lines().any(|line| line.contains("WARNING:") && !line.contains("NOTIFY queue is"))
 }
 
-/// Tells whether a notification of this customer has come.
+/// Whether a notification of this customer has arrived.
 fn hears_of(listener: &mut Client, id: &str) -> bool {
     payloads(listener).iter().any(|payload| payload.contains(id))
 }
@@ -139,7 +139,7 @@ fn a_transaction_with_more_notifications_than_the_queue_holds_commits() {
     let mut client = database.connect();
     client.batch_execute("SET customer_db.notify_limit = 100000").unwrap();
     insert_many(&mut client, 5000);
-    // In one transaction of many statements as well.
+    // Also in one transaction of many statements.
     let mut transaction = client.transaction().unwrap();
     (0..3000).for_each(|_| insert_many(&mut transaction, 1));
     transaction.commit().unwrap();
@@ -167,7 +167,7 @@ fn with_a_full_queue_the_worker_waits_and_then_sends_what_is_due() {
     server.pg_ctl("restart");
     let mut owner = server.connect("postgres");
     let mut client = database.connect();
-    // PostgreSQL cannot prepare a transaction that notifies by itself.
+    // The worker is used if the transaction can be prepared: PostgreSQL cannot prepare one that has notified.
     eventually("a worker is at work", || {
         client.batch_execute("BEGIN").unwrap();
         registered(&mut client);
@@ -200,7 +200,7 @@ fn with_a_full_queue_the_worker_waits_and_then_sends_what_is_due() {
         heard.iter().any(|payload| payload["customerId"] == *last)
     });
     assert_eq!(one::<Option<i32>>(&mut owner, WORKER, &[]), worker, "it is the same worker");
-    // In the feed's order: each by itself, or one for the rest of its transaction.
+    // In the feed's order: one notification for each event, or one for the rest of its transaction.
     let events = announced(&mut client);
     let position = |payload: &Value| payload["position"].as_i64().unwrap();
     assert!(heard.is_sorted_by_key(position), "in the feed's order");

@@ -1,5 +1,5 @@
-//! Promise: pruning takes old events from the beginning of the feed and no others, and who has not read what
-//! was pruned is told so (PT410) instead of getting the rest.
+//! Promise: pruning removes only old events at the beginning of the feed, and a reader that has not read
+//! what was pruned is refused (PT410) instead of getting the rest.
 
 use super::pruning::record;
 use crate::kit::history::{positions_after, register};
@@ -107,7 +107,7 @@ fn who_has_read_all_of_a_feed_that_was_pruned_to_nothing_goes_on() {
     }
 }
 
-/// Nothing of ours puts it there.
+/// No function sets it to such a position.
 #[test]
 fn a_consumer_whose_place_was_set_below_what_was_pruned_is_told_so() {
     let mut client = database().connect();
@@ -155,7 +155,7 @@ fn pruning_that_is_rolled_back_took_nothing() {
     }
 }
 
-/// A database restored with what pg_dump, given these options, writes of another.
+/// A database restored from a dump that pg_dump makes with these options.
 fn restored(database: &Database, options: &[&str]) -> Client {
     let dump = database.dump(&[&["--format=custom"], options].concat());
     let copy = server().empty_database("TEMPLATE template0");

@@ -1,4 +1,4 @@
-//! What the feed holds, who reads it, and what announces it.
+//! The feed: what it records, who reads it, and what announces it.
 
 mod consumer_examples;
 mod consumer_places;

@@ -1,4 +1,5 @@
-//! Promise: who listens to the channel "customers" hears of exactly the changes that committed.
+//! Promise: a session that listens to the channel "customers" is notified of exactly the changes that were
+//! committed.
 
 use crate::kit::{
     address, all, caller, database, one, payloads, positions, project, received, refusal,
@@ -8,7 +9,7 @@ use postgres::Client;
 use serde_json::{Value, json};
 use std::fs;
 
-/// What the feed says should have been announced, as payloads.
+/// The notifications that the feed implies, as payloads.
 pub fn announced(client: &mut Client) -> Vec<Value> {
     all(
         client,
@@ -26,7 +27,7 @@ fn individual(payloads: &[Value]) -> Vec<i64> {
     positions.map(|payload| payload["position"].as_i64().unwrap()).collect()
 }
 
-/// The positions of the notifications that stand for the rest of a transaction.
+/// The positions in the notifications that stand for the rest of a transaction.
 fn collapsed(payloads: &[Value]) -> Vec<i64> {
     let rest = payloads.iter().filter(|payload| payload["type"] == "customers-changed");
     rest.map(|payload| {
@@ -36,7 +37,7 @@ fn collapsed(payloads: &[Value]) -> Vec<i64> {
     .collect()
 }
 
-/// A session that writes, with so many notifications allowed to a transaction.
+/// A session that writes, with notify_limit set to `limit`.
 pub fn writer(database: &crate::kit::Database, limit: i32) -> Client {
     let mut client = database.connect();
     let set = format!("LOAD 'customer_db'; SET customer_db.notify_limit = {limit}");
@@ -78,7 +79,7 @@ fn a_listener_receives_exactly_the_committed_changes_in_order() {
     assert_eq!(received(&mut listener), announced(&mut client)[4..]);
 }
 
-/// Holds payloads to the contract's schema.
+/// Asserts that payloads are valid against the contract's schema.
 pub fn assert_valid(payloads: &[Value]) {
     let schema = fs::read(project().join("contract/notification.schema.json")).unwrap();
     let schema: Value = serde_json::from_slice(&schema).unwrap();
@@ -174,12 +175,12 @@ fn more_events_than_the_limit_send_one_notification_for_the_rest() {
     let mut client = writer(&database, 3);
     let register = |n: i32| format!("SELECT customers.register_customer('p{n}@example.com');");
 
-    // As many as the limit: none stands for others.
+    // As many as the limit: no notification stands for the rest.
     let three: String = (1..=3).map(register).collect();
     client.batch_execute(&format!("BEGIN; {three} COMMIT")).unwrap();
     assert_eq!(received(&mut listener), announced(&mut client));
 
-    // One by one.
+    // In one statement each.
     let seven: String = (11..=17).map(register).collect();
     client.batch_execute(&format!("BEGIN; {seven} COMMIT")).unwrap();
     check_collapse(&received(&mut listener), &positions(&mut client)[3..], 3);
@@ -198,12 +199,13 @@ fn more_events_than_the_limit_send_one_notification_for_the_rest() {
         .unwrap();
     check_collapse(&received(&mut listener), &positions(&mut client)[20..], 3);
 
-    // The next transaction begins anew.
+    // The next transaction counts from 0.
     client.batch_execute(&register(20)).unwrap();
     assert!(collapsed(&received(&mut listener)).is_empty());
 }
 
-/// The first `limit` of these positions one by one, then one notification that lies among the rest.
+/// Asserts one notification for each of the first `limit` positions, then one that stands for the rest,
+/// whose position is among them.
 pub fn check_collapse(payloads: &[Value], positions: &[i64], limit: usize) {
     let (announced, rest) = positions.split_at(limit);
     assert_eq!(individual(payloads), announced);
@@ -243,7 +245,7 @@ fn a_savepoint_that_is_rolled_back_gives_its_notifications_back() {
     let register =
         |name: &str| format!("SELECT customers.register_customer('{name}@example.com');");
 
-    // Two lost ones do not count.
+    // Two that were rolled back do not count.
     let (kept, lost) = ("abc", "xy");
     let each = |names: &str| names.chars().map(|c| register(&c.to_string())).collect::<String>();
     client
@@ -256,7 +258,7 @@ fn a_savepoint_that_is_rolled_back_gives_its_notifications_back() {
         .unwrap();
     assert_eq!(received(&mut listener), announced(&mut client));
 
-    // Neither does a notification for the rest that was lost: the next stands for the rest again.
+    // Nor does a notification for the rest that was rolled back: the next one stands for the rest again.
     let before = positions(&mut client).len();
     client
         .batch_execute(&format!(
@@ -268,7 +270,7 @@ fn a_savepoint_that_is_rolled_back_gives_its_notifications_back() {
         .unwrap();
     check_collapse(&received(&mut listener), &positions(&mut client)[before..], 3);
 
-    // What a savepoint that is released has announced counts for the transaction.
+    // What a released savepoint has announced counts for the transaction.
     let before = positions(&mut client).len();
     client
         .batch_execute(&format!(
@@ -280,7 +282,7 @@ fn a_savepoint_that_is_rolled_back_gives_its_notifications_back() {
         .unwrap();
     check_collapse(&received(&mut listener), &positions(&mut client)[before..], 3);
 
-    // A savepoint that was rolled back after another one had been released into it takes both along.
+    // Rolling back a savepoint also discards what a savepoint released into it has announced.
     let before = positions(&mut client).len();
     client
         .batch_execute(&format!(
@@ -296,8 +298,8 @@ fn a_savepoint_that_is_rolled_back_gives_its_notifications_back() {
 
 #[test]
 fn every_committed_change_is_covered_when_savepoints_come_between() {
-    // However transactions are cut: a listener that reads the feed up to the highest position it was
-    // told, or to the end where one stands for the rest, has missed nobody.
+    // For transactions with any savepoints: a listener that reads the feed up to the highest position it
+    // was notified of, or to the end after a notification for the rest, has missed no customer.
     let database = database();
     let mut listener = database.listen();
     let mut client = writer(&database, 4);
@@ -325,7 +327,7 @@ fn an_ordinary_role_cannot_silence_notifications_but_may_name_its_actor() {
     let mut listener = database.listen();
     let login = caller(&mut database.connect());
 
-    // Before the library is loaded PostgreSQL takes any setting; loading it must not honour them.
+    // Before the library is loaded, PostgreSQL accepts any value for its settings; loading it must discard them.
     let mut early = database.connect_as(&login);
     let _ = early.batch_execute("SET customer_db.notify = off");
     let _ = early.batch_execute("SET customer_db.notify_limit = 0");

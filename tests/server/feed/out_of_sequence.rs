@@ -1,5 +1,5 @@
-//! Promise: whatever is done to the sequence of positions, no position is drawn twice or below what has been
-//! recorded, acknowledged or pruned, and readers see exactly the events that there are.
+//! Promise: whatever is done to the sequence of positions, no position is drawn twice or at or below what
+//! was recorded, acknowledged or pruned, and readers see exactly the events that exist.
 
 use crate::kit::history::{positions_after, recorded, register};
 use crate::kit::{
@@ -7,7 +7,7 @@ use crate::kit::{
 };
 use postgres::Client;
 
-/// The highest position: JSON numbers hold no more.
+/// The highest position, the largest integer that is exact as a JSON number.
 const LAST: i64 = (1 << 53) - 1;
 
 fn setval(owner: &mut Client, arguments: &str) {
@@ -29,8 +29,8 @@ fn registrations() -> [String; 4] {
     ]
 }
 
-/// Holds every registration to be refused, in a session that has registered before and in a new one, where
-/// the sequence was set so just before.
+/// Asserts that every registration is refused, in a session that has registered before and in a new one,
+/// after the sequence was set to this value.
 fn assert_each_refused(living: &mut Client, database: &Database, set: &str) {
     let before = recorded(living);
     let mut owner = database.connect();
@@ -47,7 +47,7 @@ fn assert_each_refused(living: &mut Client, database: &Database, set: &str) {
     }
 }
 
-/// A session that has registered so many.
+/// A session that has registered this many customers.
 fn living(database: &Database, events: usize) -> Client {
     let mut client = database.connect();
     register(&mut client, events);
@@ -158,7 +158,7 @@ fn positions_end_below_two_to_the_53_with_a_refusal() {
     let database = database();
     let mut living = living(&database, 3);
     let mut owner = database.connect();
-    // Towards the end one by one, with one left for two, and at the end.
+    // Near the end, with one position left for two registrations, and at the end.
     for set in [LAST - 4, LAST - 1, LAST] {
         setval(&mut owner, &set.to_string());
         for client in [&mut living, &mut database.connect()] {
@@ -186,7 +186,7 @@ fn a_sequence_beyond_two_to_the_53_refuses_writers() {
         let mut owner = database.connect();
         let setval = format!("SELECT setval('customers.events_position_seq', {beyond})");
         if let Err(error) = owner.batch_execute(&setval) {
-            // The sequence itself may know its end.
+            // The sequence's own maximum may refuse the value.
             assert_eq!(refusal::<()>(Err(error)).code().code(), "22003", "{beyond}");
             continue;
         }

@@ -1,4 +1,4 @@
-//! Promise: old events can be forgotten, and none before every consumer has dealt with it.
+//! Promise: old events can be pruned, and none before every consumer has acknowledged it.
 
 use crate::kit::{
     all, assert_refused, caller, contents, database, event_count, fetched, major, one, positions,

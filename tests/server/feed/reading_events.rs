@@ -1,5 +1,5 @@
-//! Promise: a reader that keeps the last position it saw misses no event and sees none twice, whatever
-//! order transactions end in.
+//! Promise: a reader that keeps the last position it saw misses no event and sees none twice, in whatever
+//! order transactions end.
 
 use crate::kit::{
     Database, Server, address, assert_feed_keeps_contract, assert_refused, await_blocked,
@@ -9,7 +9,7 @@ use crate::kit::{
 use postgres::Client;
 use serde_json::{Value, json};
 
-/// Keeps its place in the feed itself.
+/// A reader that keeps its position itself.
 struct Reader {
     client: Client,
     place: i64,
@@ -20,7 +20,7 @@ impl Reader {
         Self { client: database.connect(), place: 0 }
     }
 
-    /// The positions that are new to it.
+    /// The positions of the next events.
     fn read_on(&mut self) -> Vec<i64> {
         self.read_batch(100)
     }
@@ -33,7 +33,7 @@ impl Reader {
     }
 }
 
-/// The events that are read from the beginning: type, and what it says beside id and moment.
+/// The events from the beginning: the type, and the JSON without id and time.
 fn said(client: &mut Client) -> Vec<(String, Value)> {
     let read = "SELECT type, event - '{eventId,occurredAt}'::text[] FROM customers.read_events(0)";
     client.query(read, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1))).collect()
@@ -292,7 +292,7 @@ fn a_transaction_that_comes_to_nothing_leaves_a_gap_that_readers_pass() {
     failing.batch_execute("ROLLBACK").unwrap();
     assert_eq!(reader.read_on(), [2]);
 
-    // One that failed and has not been rolled back holds nothing any more.
+    // A failed transaction that has not been rolled back yet no longer holds the watermark back.
     begin_change(&mut failing);
     registered(&mut writer);
     assert!(failing.batch_execute("SELECT 1 / 0").is_err());
@@ -300,7 +300,7 @@ fn a_transaction_that_comes_to_nothing_leaves_a_gap_that_readers_pass() {
     assert_eq!(reader.read_on(), [4]);
     failing.batch_execute("ROLLBACK").unwrap();
 
-    // Neither does one whose session has been ended.
+    // Nor does one whose session was terminated.
     begin_change(&mut failing);
     registered(&mut writer);
     terminate(&mut writer, pid(&mut failing));
@@ -423,7 +423,8 @@ fn a_prepared_transaction_holds_the_feed_across_a_crash() {
     assert_eq!((read.len(), read[0]), (3, 1));
 }
 
-/// Prepares a transaction that has registered somebody, in a session that ends, and gives its name.
+/// Prepares a transaction that has registered a customer, in a session that then ends; returns the
+/// transaction's name.
 fn prepare_change(database: &Database) -> String {
     let prepared = unique("prepared");
     let mut client = database.connect();
@@ -462,7 +463,7 @@ fn within_a_customer_versions_come_in_order_though_its_changes_race() {
             scope.spawn(|| call(&mut second, "update_customer($1, name => 'Ann')", &[&id]));
         let mut observer = database.connect();
         await_blocked(&mut observer, session);
-        // Positions that others draw meanwhile lie between the two.
+        // Others draw positions between the two.
         registered(&mut observer);
         first.batch_execute("COMMIT").unwrap();
         assert_eq!(waiting.join().unwrap().unwrap().version, 3);

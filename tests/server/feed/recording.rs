@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use uuid::Uuid;
 
-/// How many events there are.
+/// The number of events.
 fn count(client: &mut Client) -> i64 {
     one(client, "SELECT count(*) FROM customers.events", &[])
 }
@@ -31,7 +31,7 @@ fn last(client: &mut Client, column: &str) -> Option<String> {
     one(client, &query, &[])
 }
 
-/// One event for each customer and version, none missing and none twice.
+/// Asserts one event for each customer and version, none missing and none twice.
 fn assert_one_event_for_each_version(client: &mut Client) {
     let differing: i64 = one(
         client,
@@ -171,7 +171,7 @@ fn an_event_occurred_when_the_customer_was_updated() {
                   JOIN customers.customers AS customer USING (customer_id, version)
                  WHERE customer_id = $1";
     assert!(one::<bool>(&mut client, same, &[&id]));
-    // Two changes in one transaction have one now(), yet moments of their own.
+    // Two changes in one transaction share now(), but have different moments.
     let mut transaction = client.transaction().unwrap();
     for status in ["SUSPENDED", "ACTIVE"] {
         let set = "SELECT customers.set_status($1, $2)::text";
@@ -182,7 +182,7 @@ fn an_event_occurred_when_the_customer_was_updated() {
     let moments: i64 =
         one(&mut client, "SELECT count(DISTINCT occurred_at) FROM customers.events", &[]);
     assert_eq!(moments, 3);
-    // An import tells when the customer registered, not when the event happened.
+    // An imported registered_at is not the event's time.
     let imported: bool = one(
         &mut client,
         "WITH imported AS (INSERT INTO customers.customers (email, registered_at)
@@ -208,7 +208,7 @@ fn recorded_by_is_the_login_role_whatever_role_was_set() {
     registered(&mut database.connect_as(&login));
     assert_eq!(last(&mut client, "recorded_by").as_deref(), Some(login.as_str()));
 
-    // Plain DML is recorded under its login role as well, and needs no right to the feed.
+    // Plain DML is recorded with its login role too, and requires no privilege on the feed.
     let writer = role(&mut client, "");
     client
         .batch_execute(&format!(
@@ -256,7 +256,7 @@ fn the_reason_is_kept_with_the_event_it_was_given_for_and_no_other() {
     let set = "SELECT customers.set_status($1, $2, $3)::text";
     client.query_one(set, &[&id, &"SUSPENDED", &"chargeback"]).unwrap();
     assert_eq!(last(&mut client, "reason").as_deref(), Some("chargeback"));
-    // A reason that a refusal left behind would stick to the next event.
+    // A reason left behind by a refusal would be recorded with the next event.
     let refused = client.query_one(set, &[&Uuid::from_u128(1), &"CLOSED", &"left behind"]);
     assert_eq!(refusal(refused).code().code(), "PT404");
     let refused = client.query_one(set, &[&id, &"closed", &"left behind"]);
@@ -413,7 +413,7 @@ fn an_updated_event_is_never_recorded_before_the_registration() {
     assert_eq!(versions, [1, 2, 3]);
 }
 
-/// How many watermark locks are held in this database, by whomever.
+/// The number of watermark locks held in this database by any session.
 fn watermarks(observer: &mut Client) -> i64 {
     one(
         observer,
@@ -424,7 +424,7 @@ fn watermarks(observer: &mut Client) -> i64 {
     )
 }
 
-/// The lowest key that is held in this database.
+/// The lowest key held in this database.
 fn watermark(observer: &mut Client) -> Option<i64> {
     one(
         observer,
@@ -456,7 +456,7 @@ fn the_watermark_lock_is_held_from_the_first_event_to_the_end() {
         client.batch_execute("SELECT pg_advisory_unlock_all()").unwrap();
         registered(&mut client);
         assert_eq!(watermarks(&mut observer), 1);
-        // Writers do not wait for one another, and each holds its own.
+        // Writers do not wait for one another; each holds its own lock.
         let mut other = database.connect();
         other.batch_execute("BEGIN").unwrap();
         registered(&mut other);
@@ -466,11 +466,11 @@ fn the_watermark_lock_is_held_from_the_first_event_to_the_end() {
         client.batch_execute(end).unwrap();
         assert_eq!(watermarks(&mut observer), 0);
     }
-    // A transaction that fails lets go of it as well.
+    // A transaction that fails releases it too.
     client.batch_execute("BEGIN").unwrap();
     registered(&mut client);
     assert!(client.batch_execute("SELECT 1 / 0").is_err());
-    // The error arrives before the abort is through; the answer to the next statement does not.
+    // The client receives the error before the abort is complete, but the answer to the next statement after it.
     assert!(client.batch_execute("SELECT 1").is_err());
     assert_eq!(watermarks(&mut observer), 0);
 }
@@ -490,7 +490,7 @@ fn the_watermark_lock_survives_the_rollback_of_the_savepoint_it_was_taken_in() {
     client.batch_execute("COMMIT").unwrap();
     assert_eq!(watermarks(&mut observer), 0);
 
-    // The same where an error inside PL/pgSQL rolled it back, and nothing was changed after all.
+    // The same if an error inside PL/pgSQL rolled the change back and nothing was changed.
     client
         .batch_execute(
             "BEGIN;
@@ -520,7 +520,7 @@ fn the_watermark_lock_stays_with_a_prepared_transaction() {
         registered(&mut client);
         client.batch_execute(&format!("RELEASE s; PREPARE TRANSACTION '{prepared}'")).unwrap();
         assert_eq!(watermarks(&mut observer), 1);
-        // The session's next transaction takes one of its own.
+        // The session's next transaction takes its own lock.
         client.batch_execute("BEGIN").unwrap();
         registered(&mut client);
         assert_eq!(watermarks(&mut observer), 2);

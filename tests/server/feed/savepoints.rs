@@ -1,13 +1,13 @@
-//! Promise: what is rolled back to a savepoint is not announced and does not count, and many savepoints
-//! cost what they are.
+//! Promise: what is rolled back to a savepoint is not announced and does not count, and the cost of
+//! savepoints grows linearly.
 
 use crate::feed::notifying::{announced, check_collapse, writer};
 use crate::kit::{address, database, positions, received};
 use postgres::Client;
 use std::time::{Duration, Instant};
 
-/// Runs a transaction written as words: a number registers so many people, "s" sets a savepoint of that
-/// name, "<s" rolls back to it, "+s" releases it.
+/// Runs a transaction written as words: a number registers that many customers, "s" sets a savepoint of
+/// that name, "<s" rolls back to it, "+s" releases it.
 fn run(client: &mut Client, script: &str) {
     let mut statements = vec!["BEGIN".to_owned()];
     for word in script.split_whitespace() {
@@ -61,13 +61,13 @@ fn what_is_kept_counts_towards_the_limit() {
         let kept = positions(&mut client);
         assert_eq!(kept.len(), 6, "{script}");
         check_collapse(&received(&mut listener), &kept, 4);
-        // The next transaction begins anew.
+        // The next transaction counts from 0.
         run(&mut client, "4");
         assert_eq!(received(&mut listener), announced(&mut client)[6..], "{script}");
     }
 }
 
-/// Registers so many people in blocks with EXCEPTION, of which every tenth is rolled back.
+/// Registers customers in PL/pgSQL blocks with EXCEPTION, every tenth of which is rolled back.
 fn register_in_blocks(client: &mut Client, prefix: &str, count: usize) -> Duration {
     let since = Instant::now();
     client
@@ -112,6 +112,6 @@ fn twenty_thousand_blocks_take_no_more_than_their_share_of_time() {
         .collect();
     assert_eq!(told.len(), MANY * 9 / 10);
     assert_eq!(told, positions(&mut client)[before..], "each that was kept, in order");
-    // Four times as many; sixteen times the time where each costs what all before it do.
+    // Four times as many savepoints; sixteen times the time if the cost were quadratic.
     assert!(many < few * 8, "{FEW} took {few:?}, {MANY} took {many:?}");
 }

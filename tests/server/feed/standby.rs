@@ -1,5 +1,5 @@
-//! Promise: a hot standby answers reads of customers, leaves the feed to the primary, and once promoted
-//! goes on with it without loss.
+//! Promise: a hot standby answers reads of customers and refuses those of the feed; once promoted, it
+//! continues the feed without loss.
 
 use crate::customers::reading::{ann_with_a_past, every_read};
 use crate::kit::{
@@ -25,7 +25,7 @@ fn a_standby_reads_customers_and_not_the_feed_and_goes_on_with_it_when_promoted(
     let standby = primary.standby();
     let mut client = standby.connect(&database.name);
 
-    // What only the stream brings: a place, and a transaction prepared between two committed ones.
+    // Replicated only by WAL: a consumer's position, and a transaction prepared between two committed ones.
     writer.batch_execute("SELECT customers.acknowledge('mailer', 2)").unwrap();
     registered(&mut writer);
     let mut preparing = database.connect();
@@ -51,7 +51,7 @@ fn a_standby_reads_customers_and_not_the_feed_and_goes_on_with_it_when_promoted(
     let before = positions(&mut writer);
     drop(primary);
     standby.pg_ctl("promote");
-    // The session that was refused a moment ago may read on now.
+    // The same session, whose reads were refused before the promotion, can read now.
     assert_eq!(fetched(&mut client, "fetch_events('mailer')"), before[2..5]);
     assert_eq!(fetched(&mut client, "read_events(0)"), before[..5], "the prepared one holds it");
     registered(&mut client);

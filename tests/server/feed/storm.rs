@@ -1,7 +1,7 @@
-//! Promise: whatever writers do at once and however consumers die, each consumer gets each committed
+//! Promise: whatever concurrent writers do and however consumers die, each consumer gets each committed
 //! change, once and in order.
 //!
-//! `CUSTOMER_DB_STORM` sets how many seconds the storm lasts.
+//! `CUSTOMER_DB_STORM` sets the duration of the storm in seconds.
 
 use crate::kit::traffic::{
     CONSUMERS, Rng, SetWhenDropped, Writer, assert_feed_is_whole, assert_replica_is_true,
@@ -52,7 +52,7 @@ fn in_a_storm_no_consumer_loses_an_event_or_gets_one_twice() {
     }
 }
 
-/// Writes until then, and tells how many transactions committed.
+/// Writes until `end`, and returns the number of committed transactions.
 fn write_until(end: Instant, mut writer: Writer) -> usize {
     let mut committed = 0;
     while Instant::now() < end {
@@ -65,7 +65,7 @@ fn write_until(end: Instant, mut writer: Writer) -> usize {
     committed
 }
 
-/// Ends the sessions of consumers.
+/// Terminates the sessions of consumers.
 struct Killer {
     client: Client,
     rng: Rng,

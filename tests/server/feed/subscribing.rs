@@ -1,10 +1,10 @@
-//! Promise: who subscribes stands in nobody's way, and nobody in the way of a consumer that has its place.
+//! Promise: a transaction that subscribes blocks no other session, and none blocks a consumer that has a position.
 
 use crate::kit::history::register;
 use crate::kit::{Database, assert_refused, database, fetched, one, positions, registered};
 use postgres::Client;
 
-/// A session that gives up where it would have to wait for long.
+/// A session that fails instead of waiting for long.
 fn impatient(database: &Database) -> Client {
     let mut client = database.connect();
     client.batch_execute("SET lock_timeout = '5s'").unwrap();
@@ -47,7 +47,8 @@ fn who_subscribes_in_an_open_transaction_blocks_nobody() {
     assert_eq!(fetched(&mut subscriber, "fetch_events('late')"), [1, 2, 3, 4]);
 }
 
-/// It is not there yet for who prunes; so it is told, once it is.
+/// The pruning transaction does not see the new consumer, which is refused with PT410 if it reads behind
+/// what was pruned.
 #[test]
 fn who_subscribes_while_events_are_pruned_gets_all_events_or_is_told_so() {
     let database = database();

@@ -1,5 +1,5 @@
-//! Promise: with customer_db.notify = worker the notification worker tells of exactly the changes that
-//! committed, in the feed's order; it comes back whatever ends it, and stands in nobody's way.
+//! Promise: with customer_db.notify = worker, the notification worker announces exactly the committed
+//! changes, in the feed's order; it restarts whatever ends it, and blocks no other session.
 
 use crate::feed::notifying::{announced, assert_valid, check_collapse, writer};
 use crate::kit::positions;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// A cluster whose sessions leave notifications to workers, which these databases have.
+/// A cluster with notify = worker, and workers for these databases.
 fn start(databases: &str, settings: &[&str]) -> Server {
     let databases = format!("customer_db.databases = '{databases}'");
     let mut all = vec![
@@ -27,7 +27,7 @@ fn start(databases: &str, settings: &[&str]) -> Server {
     Server::start(&all)
 }
 
-/// Makes a database of that name, with the extension.
+/// Creates a database of this name, with the extension.
 fn create<'server>(server: &'server Server, name: &str) -> Database<'server> {
     let create = format!("CREATE DATABASE {name}");
     server.connect("postgres").batch_execute(&create).unwrap();
@@ -36,16 +36,16 @@ fn create<'server>(server: &'server Server, name: &str) -> Database<'server> {
     database
 }
 
-/// A cluster of its own with one database that has a worker.
+/// A cluster of its own, with one database that has a worker.
 fn start_one(settings: &[&str]) -> (Server, String) {
     let server = start("served", settings);
     create(&server, "served");
-    // Or the worker would look for it in five seconds again.
+    // Otherwise the worker would look for the database again only after five seconds.
     server.pg_ctl("restart");
     (server, "served".to_owned())
 }
 
-/// A database of the cluster that these tests share, of its own and with a worker at work.
+/// A database of its own, with a running worker, in the cluster that these tests share.
 fn served() -> Database<'static> {
     const DATABASES: usize = 20;
     static CLUSTER: OnceLock<&Server> = OnceLock::new();
@@ -64,7 +64,7 @@ fn served() -> Database<'static> {
     database
 }
 
-/// Whether changes are left to a worker: PostgreSQL cannot prepare a transaction that notifies.
+/// Whether notifications are left to a worker: PostgreSQL cannot prepare a transaction that has notified.
 fn is_served(client: &mut Client) -> bool {
     let name = unique("probe");
     client.batch_execute("BEGIN").unwrap();
@@ -80,7 +80,7 @@ fn await_served(client: &mut Client) {
     eventually("a worker is at work", || is_served(client));
 }
 
-/// The process of a database's worker.
+/// The process id of a database's worker.
 const WORKER: &str = "SELECT max(pid) FROM pg_stat_activity
                        WHERE datname = $1 AND backend_type = 'customer_db notifications'";
 
@@ -88,7 +88,7 @@ fn worker(database: &Database) -> Option<i32> {
     one(&mut database.server.connect("postgres"), WORKER, &[&database.name])
 }
 
-/// Waits until so many notifications have come, and gives them.
+/// Waits until this many notifications have arrived, and returns them.
 fn hear(listener: &mut Client, count: usize) -> Vec<Value> {
     let mut heard = Vec::new();
     eventually("the notifications have come", || {
@@ -98,7 +98,7 @@ fn hear(listener: &mut Client, count: usize) -> Vec<Value> {
     heard
 }
 
-/// Everything that is told up to now: one more customer registers, and the last notification says so.
+/// All notifications up to now: registers one more customer, and waits for its notification.
 fn hear_all(listener: &mut Client, client: &mut Client) -> Vec<Value> {
     let id = registered(client).to_string();
     let mut heard = Vec::new();
@@ -109,7 +109,7 @@ fn hear_all(listener: &mut Client, client: &mut Client) -> Vec<Value> {
     heard
 }
 
-/// Holds a database to the promise from now on, with a worker that is at work.
+/// Asserts the promise for a database from now on, once its worker runs.
 fn assert_announces(database: &Database) {
     let mut client = database.connect();
     await_served(&mut client);
@@ -197,7 +197,7 @@ fn a_prepared_transaction_is_told_within_a_second_after_its_commit() {
 
 #[test]
 fn where_no_worker_runs_the_transaction_tells() {
-    // Not preloaded; preloaded, and another database named.
+    // Not preloaded; preloaded, but with another database named.
     let elsewhere = served().server.database();
     for database in [database(), elsewhere] {
         let (mut listener, mut client) = (database.listen(), database.connect());
@@ -208,7 +208,7 @@ fn where_no_worker_runs_the_transaction_tells() {
     }
 }
 
-/// A cluster where a commit that waits for its replica holds the lock of NOTIFY.
+/// A cluster in which a commit that waits for its synchronous standby holds the lock of NOTIFY.
 fn start_with_replica_awaited() -> (Server, String) {
     start_one(&["synchronous_standby_names = 'nobody'", "synchronous_commit = local"])
 }
@@ -219,7 +219,7 @@ fn start_statement(database: &Database, statement: &'static str) -> (i32, JoinHa
     (pid(&mut client), thread::spawn(move || client.batch_execute(statement).unwrap()))
 }
 
-/// Has a session hold the lock.
+/// Makes a session hold that lock.
 fn hold_lock(database: &Database) -> (i32, JoinHandle<()>) {
     let (holder, thread) = start_statement(
         database,
@@ -296,7 +296,7 @@ fn more_events_than_the_limit_are_told_by_one_notification_for_the_rest() {
     client.execute(insert, &[&"a"]).unwrap();
     check_collapse(&hear(&mut listener, 4), &positions(&mut client), 3);
 
-    // A savepoint that is rolled back gives its notifications back.
+    // A rollback to a savepoint discards its notifications.
     let mut transaction = client.transaction().unwrap();
     let mut savepoint = transaction.savepoint("s").unwrap();
     savepoint.execute(insert, &[&"b"]).unwrap();
@@ -321,7 +321,7 @@ fn more_events_than_fit_into_one_of_its_transactions_are_told() {
     assert!(heard == announced(&mut client), "{} of 25001 were told", heard.len());
 }
 
-/// What the worker's memory contexts hold, as it logs it.
+/// The size of the worker's memory contexts, from the server log.
 fn memory(database: &Database) -> i64 {
     let pid = worker(database).unwrap();
     let totals = || -> Vec<i64> {
@@ -412,7 +412,7 @@ fn a_worker_that_is_terminated_comes_back_and_goes_on() {
     }
     let database = served();
     let (mut listener, mut client) = (database.listen(), database.connect());
-    // Left to the worker that is there, committed when none is.
+    // Left to the worker that runs now, and committed while none runs.
     let prepared = format!("left.{}", database.name);
     client.batch_execute("BEGIN").unwrap();
     registered(&mut client);
@@ -532,7 +532,7 @@ fn an_extension_that_comes_and_goes_is_served_while_it_is_there() {
     assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client));
     let first = worker(&database);
 
-    // With its tables.
+    // Drops and creates the extension and its tables.
     make_tables_anew(&mut client);
     eventually("the worker has found out", || {
         registered(&mut client);
@@ -578,7 +578,7 @@ fn a_database_that_is_named_twice_is_told_once() {
     let database = Database { server: &server, name: "twice".to_owned() };
     let (mut listener, mut client) = (database.listen(), database.connect());
     await_served(&mut client);
-    // Longer than a worker rests that nobody wakes.
+    // Longer than a worker sleeps if nothing wakes it.
     let since = Instant::now();
     let mut heard = Vec::new();
     while since.elapsed() < Duration::from_secs(3) {
@@ -602,7 +602,7 @@ fn a_crash_loses_neither_the_worker_nor_what_commits_after_it() {
     registered(&mut client);
 
     let killed = worker(&database).unwrap();
-    // SAFETY: a process of the server that this test started.
+    // SAFETY: kill() takes any arguments; the process belongs to the server that this test started.
     unsafe { libc::kill(killed, libc::SIGKILL) };
     eventually("the server is back", || {
         server.connect_as("served", "postgres").is_ok_and(|mut client| {

@@ -1,4 +1,5 @@
-//! Promise: attach() works under traffic: what others write after its transaction began is no offence.
+//! Promise: attach() works under traffic: rows that others write after its transaction began do not count
+//! as broken.
 
 use crate::kit::traffic::SetWhenDropped;
 use crate::kit::{call, database, one, registered};
@@ -9,7 +10,7 @@ use std::thread;
 fn rows_that_are_younger_than_its_transaction_are_adopted() {
     let database = database();
     let (mut attaching, mut writing) = (database.connect(), database.connect());
-    // On a whole installation, and where something is missing.
+    // On a complete installation, and with something missing.
     for missing in ["", "DROP INDEX customers.idx_customers_status"] {
         writing.batch_execute(missing).unwrap();
         attaching.batch_execute("BEGIN; SELECT 1").unwrap();

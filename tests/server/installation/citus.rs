@@ -1,6 +1,6 @@
-//! Promise: beside Citus customers are plain tables on the coordinator, and everything else is refused.
+//! Promise: beside Citus, customers work in plain tables on the coordinator, and are refused everywhere else.
 //!
-//! Citus itself is not here: tables of its catalogue's names stand in for it.
+//! Citus is not installed here: tables with the names of its catalogue replace it.
 
 use crate::kit::{
     Database, address, assert_refused, contents, database, id, one, refusal, register_ann,
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 const ATTACH: &str = "SELECT customers.attach()";
 
-/// The tables of Citus's that say which tables it manages and which node this is.
+/// Creates the Citus tables that say which tables it manages and which node this is.
 fn stand_in(client: &mut Client, group: i32) {
     client
         .batch_execute(&format!(
@@ -25,7 +25,7 @@ fn stand_in(client: &mut Client, group: i32) {
         .unwrap();
 }
 
-/// Has Citus manage a table, or no longer.
+/// Makes Citus manage a table, or stop managing it.
 fn manage(client: &mut Client, table: &str, managed: bool) {
     let change = match managed {
         true => format!("INSERT INTO pg_catalog.pg_dist_partition VALUES ('{table}')"),
@@ -143,7 +143,7 @@ fn attach_is_refused_on_a_worker_node() {
     registered(&mut client);
 }
 
-/// Which of our tables have the trigger that Citus refuses, for depending on an extension.
+/// The tables that have a trigger which depends on the extension, so that Citus refuses them.
 fn marked(client: &mut Client) -> Vec<String> {
     crate::kit::all(
         client,
@@ -168,7 +168,7 @@ fn the_triggers_that_citus_refuses_depend_on_the_extension_wherever_they_come_fr
     assert_eq!(marked(&mut copy.connect()), MARKED, "restored");
     client.batch_execute(ATTACH).unwrap();
     assert_eq!(marked(&mut client), MARKED, "attached again");
-    // As where the triggers came with an older version.
+    // As if an older version had created the triggers.
     client
         .batch_execute(
             "ALTER TRIGGER refuse_removal ON customers.customers NO DEPENDS ON EXTENSION customer_db;

@@ -1,8 +1,8 @@
-//! Promise: the reference's SQL runs as it stands, and is refused where it says so.
+//! Promise: every SQL example of the reference runs, or is refused as it says.
 
 use crate::kit::server;
 
-/// Statements of the ```sql blocks, each with the SQLSTATE that a line `-- ERROR …` before it announces.
+/// The statements of the ```sql blocks, each with the SQLSTATE that a line `-- ERROR …` before it gives.
 fn statements(page: &str) -> Vec<(Option<String>, String)> {
     let mut statements = Vec::new();
     for block in page.split("```sql\n").skip(1) {

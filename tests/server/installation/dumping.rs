@@ -1,5 +1,4 @@
-//! Promise: a dump carries everything, the owner's own additions included, and restoring it records
-//! nothing.
+//! Promise: a dump contains everything, including what the owner added, and restoring it records nothing.
 
 use crate::kit::{
     Database, address, all, assert_refused, database, one, registered, role, server, succeed,
@@ -7,7 +6,7 @@ use crate::kit::{
 use postgres::Client;
 use serde_json::Value;
 
-/// A database with two customers, what happened to them, and what its owner added.
+/// A database with two customers, their history, and additions by its owner.
 fn lived_in() -> Database<'static> {
     let database = database();
     let mut client = database.connect();
@@ -80,7 +79,7 @@ fn assert_same(original: &Database, copy: &Database) {
     }
 }
 
-/// The rules are in force, and the feed goes on after its last position.
+/// Asserts that the rules are in force, and that the feed continues after its last position.
 fn assert_alive(original: &Database, copy: &Database) {
     let last: i64 =
         one(&mut original.connect(), "SELECT last_value FROM customers.events_position_seq", &[]);

@@ -1,4 +1,4 @@
-//! Promise: the extension owns the rules and the database's owner owns the data, whatever is installed,
+//! Promise: the extension owns the functions and the database's owner owns the data, whatever is installed,
 //! dropped and installed again.
 
 use crate::kit::{
@@ -15,7 +15,7 @@ fn empty() -> Database<'static> {
 
 const CREATE: &str = "CREATE EXTENSION customer_db";
 
-/// What differs from what should be: rows of a query that should find none.
+/// Asserts that a query, which returns the deviations, returns no row.
 fn assert_none(client: &mut Client, query: &str) {
     let found: Vec<String> = all(client, query, &[]);
     assert!(found.is_empty(), "{found:#?}");
@@ -48,7 +48,7 @@ fn its_members_are_its_functions_and_one_type() {
             AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'customer_db')",
         &[],
     );
-    // From PostgreSQL 17 on an array type is a member like its element.
+    // From PostgreSQL 17 on, an array type is a member like its element type.
     members.retain(|member| member != "type customers.profile[]");
     let mut wanted: Vec<String> = all(
         &mut client,
@@ -310,7 +310,7 @@ fn dropping_it_keeps_the_data_and_installing_it_again_restores_the_rules() {
     assert!(one::<bool>(&mut client, goes_on, &[&last]), "positions go on");
 }
 
-/// The guard refuses, the feed records, nothing can be removed.
+/// Asserts that the guard refuses, changes are recorded and nothing can be removed.
 fn assert_rules_hold(client: &mut Client) {
     let insert = "INSERT INTO customers.customers (email) VALUES ($1)";
     assert_refused(client.execute(insert, &[&"not an address"]), "22023", &["not an address"]);
@@ -416,7 +416,7 @@ fn an_object_that_a_stranger_planted_is_refused() {
     client.batch_execute(&format!("REVOKE CREATE ON SCHEMA customers FROM {stranger}")).unwrap();
     client.batch_execute(CREATE).unwrap();
     client.batch_execute(&format!("GRANT CREATE ON SCHEMA customers TO {stranger}")).unwrap();
-    // What is planted later is refused by attach(), even under a name that it would leave alone.
+    // attach() refuses objects planted later, even under a name that it would leave unchanged.
     planter.batch_execute("CREATE TABLE customers.events (position bigint)").unwrap();
     assert_refused(client.batch_execute("SELECT customers.attach()"), "42501", &[]);
     assert_eq!(tables(&mut client), ["events"]);
@@ -439,7 +439,7 @@ fn in_a_schema_of_the_installing_role_only_functions_are_installed() {
     client.batch_execute("SELECT customers.attach()").unwrap();
     assert_eq!(tables(&mut client).len(), TABLES.len() + 1);
     assert_rules_hold(&mut client);
-    // Tables of attach() are no members either.
+    // Tables that attach() creates are no members either.
     assert_none(
         &mut client,
         "SELECT pg_describe_object(classid, objid, 0) FROM pg_depend
@@ -664,7 +664,7 @@ fn it_is_neither_relocatable_nor_trusted() {
     assert_eq!(refusal(moved).code().code(), "0A000");
 }
 
-/// Calls every function of the schema that applications call, and looks at what comes back.
+/// Calls every function that applications call, and checks the results.
 fn assert_every_function_works(client: &mut Client) {
     let (email, other) = (address(), address());
     let id = id();
@@ -723,7 +723,7 @@ fn a_living_session_outlives_a_new_installation() {
         assert_every_function_works(&mut living);
         living.batch_execute(install).unwrap();
         assert_every_function_works(&mut living);
-        // And where nothing was called in between.
+        // The same if nothing was called in between.
         living.batch_execute(install).unwrap();
         living.batch_execute(&format!("BEGIN; {install}; COMMIT")).unwrap();
         assert_every_function_works(&mut living);

@@ -1,4 +1,4 @@
-//! Promise: a dump is loaded past the rules with --disable-triggers, or refused with a HINT that says so.
+//! Promise: a dump is loaded with --disable-triggers, or refused with a HINT that says so.
 
 use crate::kit::{
     Database, assert_refused, call, contents, database, one, printed, refusal, register_ann,
@@ -10,7 +10,7 @@ use std::process::Command;
 
 const FLAG: &str = "--disable-triggers";
 
-/// Holds a row of another version than 1 to be refused, with a HINT to load it as a dump is loaded.
+/// Asserts that a row with a version above 1 is refused, with a HINT to load it like a dump.
 fn assert_hinted(mut attempt: impl FnMut() -> Result<u64, postgres::Error>) {
     assert_refused(attempt(), "22023", &["zyxw"]);
     let error = refusal(attempt());
@@ -47,7 +47,7 @@ fn a_copy_with_a_version_above_1_is_refused() {
         writer.write_all(lines.as_bytes()).unwrap();
         writer.finish()
     };
-    // The row is in PostgreSQL's CONTEXT, which the client sent.
+    // PostgreSQL's CONTEXT contains the row, which this client has sent itself.
     let error = refusal(copy("zyxw@example.com\t2\n"));
     assert_eq!(error.code().code(), "22023", "{error:?}");
     assert!(error.hint().is_some_and(|hint| hint.contains(FLAG)), "{error:?}");
@@ -83,7 +83,7 @@ fn a_dump_of_the_data_loads_with_triggers_disabled() {
     let mut client = copy.connect();
     assert_eq!(contents(&mut client), contents(&mut original.connect()));
     assert_eq!(stored(&mut client, ann).version, 4);
-    // The rules are in force again, and the feed goes on.
+    // The rules are in force again, and the feed continues.
     assert_refused(client.batch_execute("DELETE FROM customers.customers"), "23514", &[]);
     let last: i64 = one(&mut client, "SELECT max(position) FROM customers.events", &[]);
     registered(&mut client);

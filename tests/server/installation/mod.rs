@@ -1,4 +1,4 @@
-//! Installing, adopting, dumping, and what the documentation says of it.
+//! Installing, adopting, dumping, and the examples of the documentation.
 
 mod attaching;
 mod citus;

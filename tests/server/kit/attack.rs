@@ -1,4 +1,5 @@
-//! What attacks take: settings that are no text, rows past the triggers, a session's memory and limits.
+//! Tools for attacks: settings that are not UTF-8, rows written by bypassing the triggers, a session's
+//! memory and limits.
 
 use crate::kit::{Database, Server, all, one, project};
 use postgres::types::ToSql;
@@ -9,10 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use tokio::runtime::{Builder, Runtime};
 
-/// In every address, name and reason that is to stay untold.
+/// Part of every address, name and reason that must not be disclosed.
 pub const SECRET: &str = "zyxw";
 
-/// Octets that are not valid UTF-8, as a configuration file writes them. PostgreSQL does not check settings.
+/// Octets that are not valid UTF-8, written as in a configuration file. PostgreSQL does not verify settings.
 const BROKEN: [(&str, &str); 7] = [
     ("cut_short", r"zyxw\360"),
     ("latin", r"zyxw\351t"),
@@ -23,18 +24,18 @@ const BROKEN: [(&str, &str); 7] = [
     ("nowhere", r"zyxw\377"),
 ];
 
-/// A server with a setting for each kind of text that is not valid UTF-8.
+/// A server with a setting for each kind of invalid UTF-8.
 pub fn server_with_broken_settings() -> Server {
     let lines = BROKEN.map(|(name, octets)| format!("broken.{name} = '{octets}'"));
     Server::start(&lines.each_ref().map(String::as_str))
 }
 
-/// SQL for each kind of text that is not valid UTF-8.
+/// SQL for each kind of invalid UTF-8.
 pub fn broken_texts() -> [String; 7] {
     BROKEN.map(|(name, _)| format!("current_setting('broken.{name}')"))
 }
 
-/// psql that runs a statement in a session whose start packet has these options, as a role of this name.
+/// psql that runs a statement in a session with these options in its startup packet, as this role.
 pub fn psql(database: &Database, role: &[u8], options: &[u8], statement: &[u8]) -> Command {
     let mut command = database.server.program("psql");
     command
@@ -45,11 +46,11 @@ pub fn psql(database: &Database, role: &[u8], options: &[u8], statement: &[u8]) 
     command
 }
 
-/// Sees whether a server stays up.
+/// Observes whether a server stays up.
 pub struct Watch<'server> {
     server: &'server Server,
     postmaster: String,
-    /// The crash of any backend would end it.
+    /// The crash of any backend would end this session.
     witness: Client,
 }
 
@@ -71,7 +72,7 @@ fn postmaster(server: &Server) -> String {
     file.lines().next().expect("a process id").to_owned()
 }
 
-/// Runs a statement on a table past its triggers, as a superuser can, and leaves them as they were.
+/// Runs a statement on a table with its triggers disabled, and restores them.
 pub fn past_the_triggers(client: &mut Client, table: &str, statement: &str) {
     let triggers = "SELECT format('ALTER TABLE %s ENABLE %s TRIGGER %I;', tgrelid::regclass,
                                   CASE tgenabled WHEN 'A' THEN 'ALWAYS' WHEN 'R' THEN 'REPLICA' END, tgname)
@@ -88,7 +89,7 @@ pub fn past_the_triggers(client: &mut Client, table: &str, statement: &str) {
     transaction.commit().expect("COMMIT");
 }
 
-/// A number of octets that /proc tells of a process, as "VmHWM", the most that it has had in memory.
+/// A number of octets that /proc reports for a process, such as "VmHWM", the maximum of its resident memory.
 pub fn octets(pid: i32, of: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let line = status.lines().find_map(|line| line.strip_prefix(of)?.strip_prefix(':'));
@@ -96,10 +97,10 @@ pub fn octets(pid: i32, of: &str) -> u64 {
     kilobytes.parse::<u64>().expect("a number") * 1024
 }
 
-/// Lets a process take so many octets more of address space than it has, as `ulimit -v` would.
+/// Limits a process's address space to its current size plus `more` octets, as `ulimit -v` does.
 pub fn limit(pid: i32, more: u64) {
     let limit = octets(pid, "VmSize") + more;
-    // Whoever runs the server may do so without a capability.
+    // The user that runs the server needs no capability for this.
     let status = Command::new(project().join("bin/as-server-user"))
         .args(["prlimit", "--pid", &pid.to_string(), &format!("--as={limit}:{limit}")])
         .status()
@@ -118,7 +119,7 @@ impl Call {
         Self { statement, params: params.map(str::to_owned).into() }
     }
 
-    /// The statement with its parameters' values written into it.
+    /// The statement with its parameters replaced by literals.
     pub fn literally(&self) -> String {
         let mut statement = self.statement.to_owned();
         for (n, param) in self.params.iter().enumerate() {
@@ -127,7 +128,7 @@ impl Call {
         statement
     }
 
-    /// Runs it, as one simple query or with its parameters bound.
+    /// Runs it, either as a simple query with literals or with bound parameters.
     pub fn run(&self, client: &mut Client, bound: bool) -> Result<(), postgres::Error> {
         if !bound {
             return client.batch_execute(&self.literally());
@@ -137,7 +138,7 @@ impl Call {
         client.query(self.statement, &params).map(drop)
     }
 
-    /// The same in a session that tells the error which ends it.
+    /// The same in a session that reports the error which ends it.
     pub fn run_in(&self, session: &Session, bound: bool) -> Result<(), postgres::Error> {
         if !bound {
             return session.run(&self.literally());
@@ -148,7 +149,7 @@ impl Call {
     }
 }
 
-/// A session as superuser that may be ended: the other kind of client loses the error that ended it.
+/// A superuser session that may be terminated: the synchronous client would lose the error that ended it.
 pub struct Session {
     runtime: Runtime,
     client: tokio_postgres::Client,

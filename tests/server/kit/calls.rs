@@ -1,4 +1,4 @@
-//! A call of every function in the schema, made from what the catalogue says about it.
+//! A call of every function in the schema, constructed from the catalogue.
 
 use super::{Database, database, refusal, register_ann};
 use postgres::error::DbError;
@@ -41,7 +41,7 @@ impl Function {
         self.call_with(|_, _| None)
     }
 
-    /// The same with other values, in SQL, for the arguments that `other` has one for.
+    /// The same with other values, in SQL, for the arguments for which `other` returns one.
     pub fn call_with(&self, other: impl Fn(&str, &str) -> Option<String>) -> String {
         let value = |(name, r#type): &(String, String)| {
             other(name, r#type).unwrap_or_else(|| argument(name, r#type).to_owned())
@@ -64,20 +64,20 @@ pub fn functions(client: &mut Client) -> Vec<Function> {
     rows.iter().map(function).collect()
 }
 
-/// Runs a statement, undoes it, and gives the error that it ended with.
+/// Runs a statement, rolls it back, and returns its error.
 pub fn attempt(client: &mut impl GenericClient, statement: &str) -> Option<DbError> {
     let mut transaction = client.transaction().unwrap();
     let result = transaction.batch_execute(statement);
     result.err().map(|error| refusal::<()>(Err(error)))
 }
 
-/// How a statement ends, which is then undone: its SQLSTATE, "00000" where it succeeds.
+/// Runs a statement, rolls it back, and returns its SQLSTATE, "00000" if it succeeded.
 pub fn outcome(client: &mut impl GenericClient, statement: &str) -> String {
     let error = attempt(client, statement);
     error.map_or("00000".to_owned(), |error| error.code().code().to_owned())
 }
 
-/// Gives a database what calls are about: a customer, whom `known` names to everybody, and a consumer.
+/// Creates what calls need: a customer, whose id everybody can read in `public.known`, and a consumer.
 pub fn seed(owner: &mut Client) {
     let id = register_ann(owner).id;
     owner
@@ -89,7 +89,7 @@ pub fn seed(owner: &mut Client) {
         .unwrap();
 }
 
-/// A new database in the shared cluster that calls can be made in.
+/// A new database in the shared cluster, prepared for calls.
 pub fn seeded() -> Database<'static> {
     let database = database();
     seed(&mut database.connect());

@@ -1,9 +1,9 @@
-//! What the feed says of the customers, for tests that ask whether it says all of it.
+//! Compares the feed with the customers, for tests that check whether it is complete.
 
 use crate::kit::{all, registered};
 use postgres::{Client, GenericClient};
 
-/// Every event of the table itself, in order, as it was recorded.
+/// Every event of the table itself, without children, in order.
 pub fn recorded(client: &mut impl GenericClient) -> Vec<String> {
     let query = "SELECT concat_ws('|', position, event_id, type, customer_id, version, occurred_at, changes,
                                   recorded_by, actor, reason)
@@ -12,8 +12,8 @@ pub fn recorded(client: &mut impl GenericClient) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Holds the feed to have lost and changed nothing since `before`, and each customer of the table itself to
-/// be what its events make of it, in order.
+/// Asserts that the feed has lost and changed nothing since `before`, and that applying each customer's
+/// events in order gives its row in the table itself.
 pub fn assert_recorded_since(client: &mut impl GenericClient, before: &[String], about: &str) {
     let now = recorded(client);
     assert!(now.starts_with(before), "{about}: {before:?} became {now:?}");
@@ -36,19 +36,19 @@ pub fn assert_recorded_since(client: &mut impl GenericClient, before: &[String],
     assert!(faults.is_empty(), "{about}: not as recorded: {faults:?}");
 }
 
-/// Registers so many customers.
+/// Registers this many customers.
 pub fn register(client: &mut Client, count: usize) {
     for _ in 0..count {
         registered(client);
     }
 }
 
-/// What a consumer that has read up to `after` is told next, in order.
+/// The positions that a consumer which has read up to `after` gets next.
 pub fn positions_after(client: &mut Client, after: i64) -> Vec<i64> {
     all(client, "SELECT position FROM customers.read_events($1, 10000)", &[&after])
 }
 
-/// Takes and gives a transaction of its own to what `attempt` does, and undoes it.
+/// Runs `attempt` in a transaction of its own, and rolls it back.
 pub fn undone<T>(client: &mut Client, attempt: impl FnOnce(&mut postgres::Transaction) -> T) -> T {
     let mut transaction = client.transaction().expect("BEGIN");
     let result = attempt(&mut transaction);

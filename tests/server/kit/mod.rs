@@ -1,7 +1,7 @@
 //! Real clusters for tests: private, started here, always stopped.
 //!
-//! One cluster serves all tests of a run; each test takes a database of its own in it. A test that
-//! configures, kills or restores starts a cluster of its own. `CUSTOMER_DB_PG` names the major version.
+//! All tests of a run share one cluster; each uses a database of its own in it. A test that configures,
+//! kills or restores a cluster starts its own. `CUSTOMER_DB_PG` names the major version.
 
 pub mod attack;
 pub mod calls;
@@ -24,7 +24,7 @@ pub fn major() -> u32 {
     std::env::var("CUSTOMER_DB_PG").map_or(16, |major| major.parse().expect("CUSTOMER_DB_PG"))
 }
 
-/// Whether a promise that does not depend on the version is held here in full: on one is enough.
+/// Whether to test a promise in full that does not depend on the major version: only on one.
 pub fn on_16() -> bool {
     let here = major() == 16;
     if !here {
@@ -48,13 +48,13 @@ pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where a PostgreSQL is: "16", or another folder beside it.
+/// The folder of a PostgreSQL: "16", or another name in the same folder.
 pub fn home(version: &str) -> PathBuf {
     project().join(".local/postgresql").join(version)
 }
 
-/// A program, run as PostgreSQL wants to be run, with variables in its environment: RUST_BACKTRACE too, which
-/// bin/as-server-user takes out.
+/// A program, run as the servers' user, with environment variables; RUST_BACKTRACE too, which
+/// bin/as-server-user unsets.
 fn program_in(environment: &[(String, String)], home: &Path, name: &str) -> Command {
     let mut command = Command::new(project().join("bin/as-server-user"));
     command
@@ -69,7 +69,7 @@ fn program_in(environment: &[(String, String)], home: &Path, name: &str) -> Comm
     command
 }
 
-/// Runs a program to its end and gives its output; panics with what it printed where it fails.
+/// Runs a program to its end and returns its output; panics with the output if it fails.
 #[track_caller]
 pub fn succeed(command: &mut Command) -> String {
     let output = command.output().expect("the program starts");
@@ -85,7 +85,7 @@ pub fn printed(output: &Output) -> String {
     )
 }
 
-/// A cluster of its own, stopped and removed when dropped.
+/// A private cluster, stopped and removed when dropped.
 pub struct Server {
     home: PathBuf,
     environment: Vec<(String, String)>,
@@ -103,12 +103,12 @@ fn new_folder() -> PathBuf {
 }
 
 impl Server {
-    /// Starts a cluster with further lines of postgresql.conf.
+    /// Starts a cluster with additional lines in postgresql.conf.
     pub fn start(settings: &[&str]) -> Self {
         Self::start_of(&home(&major().to_string()), &[], settings)
     }
 
-    /// Starts a cluster of another PostgreSQL, with variables in its environment.
+    /// Starts a cluster of a given PostgreSQL, with environment variables.
     pub fn start_of(home: &Path, environment: &[(&str, &str)], settings: &[&str]) -> Self {
         let environment =
             environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
@@ -135,7 +135,7 @@ impl Server {
         server
     }
 
-    /// A hot standby of this cluster that streams from it.
+    /// A hot standby that streams from this cluster.
     pub fn standby(&self) -> Self {
         let standby = Self {
             home: self.home.clone(),
@@ -156,7 +156,7 @@ impl Server {
         standby
     }
 
-    /// Where it listens: a line of postgresql.conf.
+    /// The socket's folder, as a line of postgresql.conf.
     fn socket_setting(&self) -> String {
         format!("unix_socket_directories = '{}'", self.folder.display())
     }
@@ -170,18 +170,18 @@ impl Server {
         self.folder.join("data")
     }
 
-    /// Where its socket is: the host that clients connect to.
+    /// The folder of the socket, as the host that clients connect to.
     pub fn host(&self) -> &str {
         self.folder.to_str().expect("a path in UTF-8")
     }
 
-    /// The whole server log so far.
+    /// The complete server log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).expect("the server log")
     }
 
     pub fn pg_ctl(&self, action: &str) {
-        // A pipe that the postmaster inherits would keep us waiting for its end.
+        // No pipe: the postmaster would inherit it, and reading it would not end.
         let status = self
             .program("pg_ctl")
             .args(["--wait", "--silent", "--mode=fast", action, "--pgdata"])
@@ -210,9 +210,9 @@ impl Server {
         database
     }
 
-    /// A new database without it; `options` follow CREATE DATABASE's name.
+    /// A new database without the extension; `options` follow the name in CREATE DATABASE.
     pub fn empty_database(&self, options: &str) -> Database<'_> {
-        // CREATE DATABASE copies template1, which nobody else may be connected to meanwhile.
+        // CREATE DATABASE copies template1, to which no other session may be connected meanwhile.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let name = unique("d");
@@ -227,10 +227,10 @@ impl Server {
         pid_file.lines().next()?.parse().ok()
     }
 
-    /// Kills the postmaster as a crash would, and waits until its children have noticed.
+    /// Kills the postmaster as a crash would, and waits until its children have exited.
     pub fn crash(&self) {
         let postmaster = self.postmaster().expect("the cluster runs");
-        // Stopped before, it gets no further children.
+        // Stopped first, so that it starts no further children.
         kill(postmaster, libc::SIGSTOP);
         let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"))
             .expect("the postmaster's children");
@@ -241,7 +241,7 @@ impl Server {
 
     fn stop(&self) {
         if let Some(postmaster) = self.postmaster() {
-            // "Immediate shutdown".
+            // Immediate shutdown.
             kill(postmaster, libc::SIGQUIT);
             await_end(postmaster);
         }
@@ -249,15 +249,15 @@ impl Server {
     }
 }
 
-/// Sends a signal to a process of a cluster that was started here.
+/// Sends a signal to a process of a cluster started here.
 pub fn kill(pid: i32, signal: i32) {
-    // SAFETY: a plain call.
+    // SAFETY: kill() takes any arguments, and accesses no memory of this process.
     unsafe { libc::kill(pid, signal) };
 }
 
 fn await_end(pid: i32) {
     let since = Instant::now();
-    // SAFETY: signal 0 only asks whether it is still there.
+    // SAFETY: as above; signal 0 only tests whether the process exists.
     while unsafe { libc::kill(pid, 0) } == 0 && since.elapsed() < Duration::from_secs(30) {
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -269,7 +269,7 @@ impl Drop for Server {
     }
 }
 
-/// Keeps a cluster until the process exits: statics are never dropped.
+/// Keeps a cluster until the process exits, since statics are never dropped.
 pub fn keep(server: Server) -> &'static Server {
     static KEPT: Mutex<Vec<&Server>> = Mutex::new(Vec::new());
     extern "C" fn stop() {
@@ -278,14 +278,14 @@ pub fn keep(server: Server) -> &'static Server {
     let server: &Server = Box::leak(Box::new(server));
     let mut kept = KEPT.lock().unwrap();
     if kept.is_empty() {
-        // SAFETY: the handler runs once, at the end, and touches nothing that is gone by then.
+        // SAFETY: `stop` is a plain function without captures; it runs at exit, and uses only statics.
         unsafe { libc::atexit(stop) };
     }
     kept.push(server);
     server
 }
 
-/// The cluster that all tests of this run share.
+/// The cluster that all tests of a run share.
 pub fn server() -> &'static Server {
     static SHARED: OnceLock<&Server> = OnceLock::new();
     SHARED.get_or_init(|| keep(Server::start(&[])))
@@ -311,7 +311,7 @@ impl Database<'_> {
         self.server.connect_as(&self.name, role).expect("the role may connect")
     }
 
-    /// A connection as superuser, and what the server tells it beside its answers.
+    /// A superuser connection, with the notices and warnings that the server sends.
     pub fn connect_for_notices(&self) -> (Client, Notices) {
         let notices = Notices::default();
         let told = notices.clone();
@@ -325,21 +325,21 @@ impl Database<'_> {
         (client, notices)
     }
 
-    /// A program of PostgreSQL's that works on this database.
+    /// A PostgreSQL program that connects to this database.
     pub fn program(&self, name: &str) -> Command {
         let mut command = self.server.program(name);
         command.args(["--host", self.server.host(), "--username=postgres", "--dbname", &self.name]);
         command
     }
 
-    /// What pg_dump makes of it: a file in the cluster's folder.
+    /// A dump by pg_dump, as a file in the cluster's folder.
     pub fn dump(&self, options: &[&str]) -> PathBuf {
         let file = self.server.data().with_file_name(unique("dump"));
         succeed(self.program("pg_dump").args(options).arg("--file").arg(&file));
         file
     }
 
-    /// A new database that a dump of this one was restored into.
+    /// A new database restored from a dump of this one.
     pub fn copy(&self) -> Self {
         let dump = self.dump(&["--format=custom"]);
         let copy = self.server.empty_database("TEMPLATE template0");
@@ -355,12 +355,12 @@ impl Database<'_> {
     }
 }
 
-/// Notices and warnings, as they come.
+/// Notices and warnings in the order of their arrival.
 #[derive(Clone, Default)]
 pub struct Notices(Arc<Mutex<Vec<DbError>>>);
 
 impl Notices {
-    /// Those that have come since the last call.
+    /// Those that arrived since the last call.
     pub fn take(&self) -> Vec<DbError> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -373,8 +373,8 @@ pub fn received(listener: &mut Client) -> Vec<serde_json::Value> {
     payloads(listener).iter().map(json).collect()
 }
 
-/// The payloads that have arrived. Notifications of transactions that committed before this call are
-/// among them: PostgreSQL delivers them before it answers the query.
+/// The payloads that have arrived. They include the notifications of all transactions that committed before
+/// this call: PostgreSQL delivers them before it answers the query.
 #[track_caller]
 pub fn payloads(listener: &mut Client) -> Vec<String> {
     use postgres::fallible_iterator::FallibleIterator;
@@ -389,7 +389,7 @@ pub fn payloads(listener: &mut Client) -> Vec<String> {
     payloads
 }
 
-/// The error a statement was refused with; panics where it was not.
+/// The error with which a statement was refused; panics if it succeeded.
 #[track_caller]
 pub fn refusal<T>(result: Result<T, postgres::Error>) -> DbError {
     match result {
@@ -398,7 +398,7 @@ pub fn refusal<T>(result: Result<T, postgres::Error>) -> DbError {
     }
 }
 
-/// Holds a refusal to its promises: this SQLSTATE, a HINT, and none of `secrets` anywhere in it.
+/// Asserts what is promised of a refusal: this SQLSTATE, a HINT, and none of `secrets` in any part.
 #[track_caller]
 pub fn assert_refused<T>(result: Result<T, postgres::Error>, sqlstate: &str, secrets: &[&str]) {
     let error = refusal(result);
@@ -411,7 +411,7 @@ pub fn assert_refused<T>(result: Result<T, postgres::Error>, sqlstate: &str, sec
     assert!(!everything.contains("backtrace"), "{error:?}");
 }
 
-/// The first column of the one row that a query returns.
+/// The first column of the single row that a query returns.
 #[track_caller]
 pub fn one<T: FromSqlOwned>(client: &mut impl GenericClient, query: &str, params: Params) -> T {
     match client.query_one(query, params) {
@@ -433,20 +433,20 @@ pub fn all<T: FromSqlOwned>(
     }
 }
 
-/// A new customer of whom nothing but the address is known.
+/// Registers a new customer by address only.
 #[track_caller]
 pub fn registered(client: &mut Client) -> Uuid {
     one(client, "SELECT customer_id FROM customers.register_customer($1)", &[&address()])
 }
 
-/// A new role that may log in; `options` follow CREATE ROLE's name.
+/// A new role with LOGIN; `options` follow the name in CREATE ROLE.
 pub fn role(client: &mut Client, options: &str) -> String {
     let role = unique("role");
     client.batch_execute(&format!("CREATE ROLE {role} LOGIN {options}")).expect("CREATE ROLE");
     role
 }
 
-/// A role that may call every function, as grants by hand make one.
+/// A role that may call every function, by GRANT statements instead of duties.
 pub fn caller(client: &mut Client) -> String {
     let role = role(client, "");
     client
@@ -461,8 +461,8 @@ pub fn caller(client: &mut Client) -> String {
 /// PUBLIC, for [`grants`].
 pub const PUBLIC: &str = "-";
 
-/// What has been granted to a role on the schema and what is in it, as in "EXECUTE on function
-/// customers.attach()". The name is quoted where SQL wants it quoted.
+/// The privileges of a role on the schema and the objects in it, as in "EXECUTE on function
+/// customers.attach()". Names are quoted where necessary.
 pub fn grants(client: &mut Client, role: &str) -> Vec<String> {
     let query = "
         WITH object (name, acl) AS (
@@ -495,7 +495,7 @@ pub fn await_blocked(observer: &mut Client, pid: i32) {
     await_true(observer, "SELECT cardinality(pg_blocking_pids($1)) > 0", &[&pid]);
 }
 
-/// Ends a session as an administrator does, and waits until it is gone.
+/// Terminates a session, and waits until it is gone.
 #[track_caller]
 pub fn terminate(observer: &mut Client, pid: i32) {
     observer.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("a superuser may");
@@ -503,13 +503,13 @@ pub fn terminate(observer: &mut Client, pid: i32) {
     await_true(observer, gone, &[&pid]);
 }
 
-/// Waits until a query answers true.
+/// Waits until a query returns true.
 #[track_caller]
 pub fn await_true(observer: &mut Client, query: &str, params: Params) {
     eventually(query, || one(observer, query, params));
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 #[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let since = Instant::now();
@@ -538,7 +538,7 @@ pub fn id() -> Uuid {
     Uuid::from_u128(0x4000_8000_0000_0000_0000 | u128::from(COUNT.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// A customer as it stands, or as a command returned it.
+/// A customer as it is stored, or as a function returned it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Customer {
     pub id: Uuid,
@@ -566,7 +566,7 @@ impl From<&Row> for Customer {
 
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// Calls a command, as in "set_status($1, 'CLOSED')".
+/// Calls a function that returns a customer, as in "set_status($1, 'CLOSED')".
 #[track_caller]
 pub fn call(
     client: &mut impl GenericClient,
@@ -577,30 +577,30 @@ pub fn call(
     Ok(Customer::from(&row))
 }
 
-/// Registers somebody by the name of Ann, at an address that no other test uses.
+/// Registers a customer named Ann, at an address that no other test uses.
 #[track_caller]
 pub fn register_ann(client: &mut impl GenericClient) -> Customer {
     call(client, "register_customer($1, 'Ann')", &[&address()]).expect("a good address and name")
 }
 
-/// The customer as the table has it.
+/// The customer's row in the table.
 #[track_caller]
 pub fn stored(client: &mut impl GenericClient, id: Uuid) -> Customer {
     let row = client.query_one("SELECT * FROM customers.customers WHERE customer_id = $1", &[&id]);
     Customer::from(&row.expect("the customer is there"))
 }
 
-/// How many events are recorded.
+/// The number of events.
 pub fn event_count(client: &mut impl GenericClient) -> i64 {
     one(client, "SELECT count(*) FROM customers.events", &[])
 }
 
-/// The positions of all events that are recorded.
+/// The positions of all events.
 pub fn positions(client: &mut Client) -> Vec<i64> {
     all(client, "SELECT position FROM customers.events ORDER BY position", &[])
 }
 
-/// Holds the feed to this many events, each valid against the contract's schema.
+/// Asserts that the feed has this many events, each valid against the contract's schema.
 #[track_caller]
 pub fn assert_feed_keeps_contract(client: &mut Client, count: usize) {
     let events = client.query("SELECT type, event FROM customers.read_events(0)", &[]).unwrap();
@@ -623,20 +623,20 @@ pub fn fetched(client: &mut Client, function: &str) -> Vec<i64> {
     all(client, &format!("SELECT position FROM customers.{function}"), &[])
 }
 
-/// Has a session write without NOTIFY, so that its transactions can be prepared.
+/// Makes a session write without NOTIFY, so that its transactions can be prepared.
 pub fn disable_notify(client: &mut Client) {
     client
         .batch_execute("LOAD 'customer_db'; SET customer_db.notify = off")
         .expect("a superuser may");
 }
 
-/// Opens a transaction and registers somebody in it.
+/// Begins a transaction and registers a customer in it.
 pub fn begin_change(client: &mut Client) {
     client.batch_execute("BEGIN").expect("BEGIN");
     registered(client);
 }
 
-/// Everything in the tables: what must be the same before and after something that changes nothing.
+/// The contents of all tables, to compare before and after something that must change nothing.
 pub fn contents(client: &mut impl GenericClient) -> String {
     one(
         client,

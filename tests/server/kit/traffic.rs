@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 pub const CONSUMERS: [&str; 3] = ["copy", "mailer", "search"];
 
-/// Pseudo-random numbers (splitmix64): the same for the same seed.
+/// Pseudo-random numbers (splitmix64), reproducible by the seed.
 pub struct Rng(pub u64);
 
 impl Rng {
@@ -38,10 +38,10 @@ impl Rng {
     }
 }
 
-/// A change that has been committed: whose, and to which version.
+/// A committed change: the customer, and its new version.
 pub type Change = (Uuid, i64);
 
-/// Writes transactions of all kinds.
+/// A writer of transactions of all kinds.
 pub struct Writer<'a> {
     pub client: Client,
     pub rng: Rng,
@@ -61,7 +61,7 @@ impl<'a> Writer<'a> {
         Self { client, rng: Rng(seed), shared, prepares }
     }
 
-    /// One transaction; what it changed, if it committed for sure.
+    /// Runs one transaction; returns what it changed, if it certainly committed.
     pub fn write(&mut self) -> Result<Vec<Change>, Error> {
         let Self { client, rng, shared, prepares } = self;
         let prepared = (*prepares && rng.percent(30)).then(|| unique("storm"));
@@ -98,7 +98,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// One statement.
+/// Runs one statement of a transaction.
 fn step(
     transaction: &mut Transaction,
     rng: &mut Rng,
@@ -136,19 +136,19 @@ pub fn is_deadlock(error: &Error) -> bool {
     error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
 }
 
-/// A consumer's copy of the customers, and how it came about.
+/// A consumer's copy of the customers, and how it was made.
 #[derive(Default)]
 pub struct Replica {
     customers: BTreeMap<Uuid, (i64, Value)>,
     applied: Vec<i64>,
-    /// Up to here it knows its acknowledgement committed.
+    /// The position of the last acknowledgement that is known to have committed.
     acknowledged: i64,
-    /// How many of its sessions died.
+    /// The number of its sessions that were terminated.
     pub deaths: usize,
 }
 
 impl Replica {
-    /// Deals with what comes after the place that the database keeps; false where nothing did.
+    /// Applies the events after the consumer's position; false if there were none.
     fn consume(
         &mut self,
         client: &mut Client,
@@ -178,7 +178,7 @@ impl Replica {
         Ok(last.is_some())
     }
 
-    /// Applies a batch, and gives its last position.
+    /// Applies a batch, and returns its last position.
     fn fetch(&mut self, batch: Vec<postgres::Row>) -> Option<i64> {
         let mut before = self.acknowledged;
         for row in &batch {
@@ -189,7 +189,7 @@ impl Replica {
                 self.applied.push(position);
                 self.apply(row.get(1), row.get(2));
             } else {
-                // Fetched before, by a session that died before it had acknowledged.
+                // Fetched before by a session that was terminated before its acknowledgement.
                 let seen = self.applied.binary_search(&position).is_ok();
                 assert!(seen, "{position} appeared behind {:?}", self.applied.last());
             }
@@ -235,7 +235,7 @@ pub fn consume_all(database: &Database, consumer: &str, quiet: &AtomicBool) -> R
     }
 }
 
-/// Sets a flag at the end of its life, also where a test fails and others wait for the flag.
+/// Sets a flag when dropped, so that others stop waiting for it even if a test fails.
 pub struct SetWhenDropped<'a>(pub &'a AtomicBool);
 
 impl Drop for SetWhenDropped<'_> {
@@ -244,7 +244,7 @@ impl Drop for SetWhenDropped<'_> {
     }
 }
 
-/// A session, as soon as the server has recovered.
+/// A session, once the server has recovered.
 pub fn connect_again(database: &Database) -> Client {
     let since = Instant::now();
     loop {
@@ -256,14 +256,14 @@ pub fn connect_again(database: &Database) -> Client {
     }
 }
 
-/// An error that says no more than that a session or its server has ended.
+/// Asserts that an error only reports the end of a session or its server.
 pub fn assert_died(error: &Error) {
     let expected = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
     let died = error.as_db_error().map(DbError::code).is_none_or(|code| expected.contains(code));
     assert!(died, "{error:?}");
 }
 
-/// Customers that many writers are to change.
+/// Customers that many writers change.
 pub fn shared_customers(database: &Database) -> Vec<Uuid> {
     let mut client = database.connect();
     for consumer in CONSUMERS {
@@ -284,7 +284,7 @@ pub fn assert_replica_is_true(client: &mut Client, consumer: &str, copy: &Replic
     assert_eq!(customers.len(), copy.customers.len());
     for row in customers {
         let (version, mut copied) = copy.customers[&row.get::<_, Uuid>(0)].clone();
-        // A name that was never known is left out.
+        // An event leaves out a name that was never set.
         if copied.get("name").is_none() {
             copied["name"] = Value::Null;
         }
@@ -292,7 +292,7 @@ pub fn assert_replica_is_true(client: &mut Client, consumer: &str, copy: &Replic
     }
 }
 
-/// The feed holds each change of each customer, and nothing else.
+/// Asserts that the feed holds each change of each customer, and nothing else.
 pub fn assert_feed_is_whole(client: &mut Client) {
     let differing: i64 = one(
         client,

@@ -1,5 +1,5 @@
-//! Promise: who is erased is forgotten, in every column of every table, for good; nobody else is; and
-//! everybody is told everything about himself.
+//! Promise: an erased customer's data are removed from every column of every table, for good, and nobody
+//! else's are; and everything held on a person can be exported.
 
 use crate::kit::{
     Customer, Database, Notices, Params, address, all, assert_feed_keeps_contract, assert_refused,
@@ -10,10 +10,10 @@ use postgres::{Client, GenericClient};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// In every address and name of the person who is to be forgotten.
+/// Part of every address and name of the person to be erased.
 const SECRET: &str = "zyxw";
 
-/// How one address and one name of hers may be spelled.
+/// Spellings of one address and one name of hers.
 const SPELLINGS: [&str; 10] = [
     "ann.zyxw@xn--bcher-kva.example",
     "Ann.Zyxw@BÜCHER.example",
@@ -27,7 +27,7 @@ const SPELLINGS: [&str; 10] = [
     "asked by \u{201c}Zoë\u{a0}Zyxw\u{201d}",
 ];
 
-/// Registers her, changes all of her, and has every spelling told in a reason and in an actor.
+/// Registers her, changes every field, and records every spelling in a reason and in an actor.
 fn live(client: &mut Client) -> Customer {
     let her = call(client, "register_customer('zyxw.before@example.com', 'Zyxw Before')", &[]);
     let id = her.expect("a good address and name").id;
@@ -61,7 +61,7 @@ fn erase(client: &mut impl GenericClient, id: Uuid) -> Customer {
     call(client, "erase_customer($1)", &[&id]).expect("the customer is there")
 }
 
-/// The columns of all tables and views in the schema that tell a text, in whatever case.
+/// The columns of all tables and views in the schema that contain a text, in any case.
 fn telling(client: &mut Client, text: &str) -> Vec<String> {
     let columns = "SELECT attrelid::regclass::text, quote_ident(attname)
                      FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
@@ -88,7 +88,7 @@ fn assert_forgotten(client: &mut Client) {
     }
 }
 
-/// The row that erasure leaves of a customer.
+/// Asserts the row that erasure leaves of a customer.
 fn assert_erased(client: &mut impl GenericClient, id: Uuid) {
     let left = stored(client, id);
     let address = format!("erased+{id}@erased.invalid");
@@ -142,7 +142,7 @@ fn texts_that_tell_nobody_are_kept() {
     assert_eq!(ledger, ("postgres".to_owned(), "by request".to_owned()));
 }
 
-/// Names change their length when they change their case.
+/// The length of a name can change with its case.
 #[test]
 fn a_name_in_capital_letters_is_recognised_although_it_gets_longer() {
     let mut client = database().connect();
@@ -169,7 +169,7 @@ fn nobody_else_is_touched() {
     let mut client = database().connect();
     let others: Vec<Uuid> = (0..3).map(|_| register_ann(&mut client).id).collect();
     client.batch_execute("UPDATE customers.customers SET name = 'Anna'").unwrap();
-    // Whose name is hers as well.
+    // Another customer has the same name.
     call(&mut client, "update_customer($1, name => 'Zoë Zyxw')", &[&others[0]]).unwrap();
     let rest = "SELECT jsonb_build_array(
                     (SELECT jsonb_agg(c ORDER BY customer_id) FROM customers.customers AS c WHERE customer_id = ANY ($1)),
@@ -280,7 +280,7 @@ fn an_erasure_that_is_rolled_back_has_not_been() {
     assert_eq!(contents(&mut client), before);
 }
 
-/// Runs `late` in a session that has to wait until `client` has committed what it has begun.
+/// Runs `late` in a session that has to wait until `client` commits.
 fn meanwhile<T: Send>(
     database: &Database,
     client: &mut Client,
@@ -338,7 +338,7 @@ fn an_update_that_waited_for_the_erasure_is_refused() {
     assert_forgotten(&mut client);
 }
 
-/// In a snapshot that is older than a change, erasing could miss what the change told.
+/// With a snapshot older than a change, the erasure could miss what the change wrote.
 #[test]
 fn a_snapshot_older_than_a_change_cannot_erase() {
     let database = database();
@@ -405,7 +405,7 @@ fn the_id_is_never_used_again_and_the_address_is_free() {
 
     let again = call(&mut client, "register_customer($1, 'Zyxw')", &[&her.email]).unwrap();
     assert_ne!(again.id, her.id);
-    // Erasing the one again leaves the other alone, who has the address now.
+    // Erasing the first customer again does not affect the second, who has the address now.
     erase(&mut client, her.id);
     assert_eq!(stored(&mut client, again.id), again);
 }
@@ -468,7 +468,7 @@ fn after_a_restore_who_was_erased_is_erased_again() {
     crate::kit::succeed(
         copy.program("psql").args(["--no-psqlrc", "--quiet"]).arg("--file").arg(ledger),
     );
-    // Who registered after the dump is not there to be erased.
+    // A customer registered after the dump does not exist to be erased.
     let later = "INSERT INTO customers.erasures VALUES (gen_random_uuid(), now(), 'postgres')";
     copied.batch_execute(later).unwrap();
     let rows = "SELECT jsonb_agg(e ORDER BY customer_id)::text FROM customers.erasures AS e";
@@ -486,7 +486,7 @@ fn after_a_restore_who_was_erased_is_erased_again() {
     assert_eq!(one::<i64>(&mut copied, again, &[]), 0);
 }
 
-/// Where only events came back, as from a dump of that table.
+/// Only events came back, as from a dump of that table.
 #[test]
 fn events_that_came_back_are_erased_again() {
     let mut client = database().connect();
@@ -505,7 +505,7 @@ fn events_that_came_back_are_erased_again() {
     assert_feed_keeps_contract(&mut client, events as usize + 1);
 }
 
-/// What the rules forbid again as soon as an erasure is over.
+/// Asserts that the rules forbid again what an erasure may do.
 fn assert_rules_are_back(client: &mut Client, id: Uuid) {
     for (change, sqlstate) in [
         (
@@ -538,7 +538,7 @@ fn the_exemption_does_not_outlive_the_call() {
     let her = live(&mut client);
     erase(&mut client, her.id);
     assert_rules_are_back(&mut client, her.id);
-    // Nor within the same transaction, nor in the same statement.
+    // They do so within the same transaction, and in the same statement.
     let (bea, cid) = (register_ann(&mut client).id, register_ann(&mut client).id);
     let statement = "WITH erased AS MATERIALIZED (SELECT customers.erase_customer($1))
                      UPDATE customers.events SET reason = 'x' FROM erased";
@@ -642,7 +642,7 @@ fn an_export_holds_every_column_of_a_customer() {
     assert!(!told.to_string().to_lowercase().contains(SECRET), "{told}");
 }
 
-/// The plans of the statements inside a call, as auto_explain tells them.
+/// The plans of the statements inside a call, as reported by auto_explain.
 fn plans(client: &mut Client, notices: &Notices, call: &str, params: Params) -> Vec<String> {
     client
         .batch_execute(

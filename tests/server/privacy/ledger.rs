@@ -1,5 +1,5 @@
-//! Promise: the ledger of the newest database can be loaded over a restored one that holds part of it, as the
-//! reference says, and whoever it names is erased again.
+//! Promise: the newest ledger can be loaded over a restored database that holds part of it, as the
+//! reference says, and every customer in it is erased again.
 
 use crate::kit::{Database, all, database, one, printed, project, server, succeed};
 use postgres::Client;
@@ -8,7 +8,7 @@ use std::path::Path;
 const A: &str = "00000000-0000-4000-8000-00000000000a";
 const B: &str = "00000000-0000-4000-8000-00000000000b";
 
-/// A database where a was erased on Monday and b on Tuesday, and its restored copy of Monday.
+/// A database in which a was erased on Monday and b on Tuesday, and a copy restored from Monday.
 fn newest_and_monday() -> (Database<'static>, Database<'static>) {
     let newest = database();
     let mut client = newest.connect();
@@ -25,7 +25,7 @@ fn newest_and_monday() -> (Database<'static>, Database<'static>) {
     (newest, monday)
 }
 
-/// What the reference prints.
+/// The options that the reference gives.
 const RECIPE: [&str; 3] = ["--data-only", "-t", "customers.erasures"];
 
 fn load(database: &Database, file: &Path) {
@@ -69,14 +69,14 @@ fn a_ledger_is_loaded_over_a_restore_that_holds_part_of_it() {
     let dump = newest.dump(&RECIPE);
     let mut client = monday.connect();
     assert_eq!(addresses(&mut client)[1], "b@example.com");
-    // As often as somebody loads it.
+    // It can be loaded repeatedly.
     for erased in [1, 0] {
         load(&monday, &dump);
         assert_eq!(ledger(&mut client), ledger(&mut newest.connect()));
         assert_eq!(reapply(&mut client), erased);
         assert_eq!(addresses(&mut client), both_erased());
     }
-    // And over the database that it is of.
+    // And over the database that it was dumped from.
     load(&newest, &dump);
     assert_eq!(reapply(&mut newest.connect()), 0);
 }
@@ -102,7 +102,7 @@ fn an_entry_that_is_there_stays_as_it_is() {
     assert_eq!(addresses(&mut client), both_erased());
 }
 
-/// Of what the dump of a whole database holds, the ledger is restored as it was.
+/// A dump of the whole database restores the ledger unchanged.
 #[test]
 fn a_whole_dump_restores_its_ledger_into_an_empty_database() {
     let (newest, _) = newest_and_monday();
@@ -117,7 +117,7 @@ fn a_whole_dump_restores_its_ledger_into_an_empty_database() {
     }
 }
 
-/// A ledger may be loaded before what it names is there: parts of a restore come in any order.
+/// A ledger may be loaded before the customers in it are restored: the parts of a restore come in any order.
 #[test]
 fn a_ledger_is_kept_for_those_who_come_back_later() {
     let (newest, _) = newest_and_monday();

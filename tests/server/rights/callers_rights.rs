@@ -1,11 +1,12 @@
-//! Promise: the four reads show their caller what a SELECT on the table shows him, and cost as much.
+//! Promise: the four reads of the duty reader return what the caller's SELECT on the table returns, at the
+//! same cost.
 
 use crate::kit::{Database, all, call, caller, database, one, refusal, role};
 use postgres::Client;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-/// The reads of one customer, all of whom have addresses that begin with "reads".
+/// The reads, for one customer; all addresses begin with "reads".
 fn reads(id: Uuid, email: &str) -> [String; 4] {
     [
         format!("get_customer('{id}')"),
@@ -15,7 +16,7 @@ fn reads(id: Uuid, email: &str) -> [String; 4] {
     ]
 }
 
-/// A database with an active and a suspended customer, each with id and address.
+/// A database with an active and a suspended customer, and their ids and addresses.
 fn with_two() -> (Database<'static>, [(Uuid, String); 2]) {
     let database = database();
     let mut client = database.connect();
@@ -35,7 +36,7 @@ fn reader(owner: &mut Client) -> String {
     reader
 }
 
-/// Holds every read to show, of these customers, those and no others.
+/// Asserts that every read returns, of these customers, exactly those in `seen`.
 fn assert_sees(client: &mut Client, customers: &[(Uuid, String)], seen: &[Uuid]) {
     let seen: BTreeSet<Uuid> = seen.iter().copied().collect();
     for (id, email) in customers {
@@ -67,7 +68,7 @@ fn a_policy_of_the_owners_holds_for_every_read() {
     let none = reader(&mut owner);
     assert_sees(&mut database.connect_as(&none), &customers, &[]);
 
-    // One session for one role after another, with the plans that it keeps.
+    // One session takes one role after another, with the plans that it keeps.
     for _ in 0..2 {
         for (role, seen) in
             [(&narrow, &active[..]), (&wide, &both), (&none, &[]), (&"postgres".to_owned(), &both)]
@@ -140,7 +141,7 @@ fn get_customer_is_planned_as_the_select_by_key_is() {
         let mut plan = |query: &str| -> Vec<String> {
             all(&mut client, &format!("EXPLAIN (COSTS off) {query}"), &[])
         };
-        // The index alone, without a scan of the function's around it.
+        // An index scan alone, without a function scan around it.
         let call = plan(&format!("SELECT * FROM customers.get_customer('{id}')"));
         assert!(call[0].starts_with("Index Scan using customers_pkey"), "{call:?}");
         assert_eq!(call.len(), 2, "{call:?}");

@@ -1,5 +1,5 @@
-//! Promise: a duty is exactly what its row of DUTIES lists, nothing is anybody's without one, and
-//! revoking takes exactly what was granted.
+//! Promise: a duty grants exactly what its row of DUTIES lists, nothing is granted without a duty, and
+//! revoking one takes exactly what it granted.
 
 use crate::kit::calls::{functions, outcome, seeded};
 use crate::kit::{
@@ -8,11 +8,11 @@ use crate::kit::{
 use postgres::Client;
 use std::collections::BTreeSet;
 
-/// Who may do what. Whatever else is in the schema is its owner's alone.
+/// A duty's functions and relations. Everything else in the schema is the owner's alone.
 struct Duty {
     name: &'static str,
     functions: &'static [&'static str],
-    /// To SELECT from.
+    /// Relations that it may SELECT from.
     relations: &'static [&'static str],
 }
 
@@ -68,7 +68,7 @@ const DUTIES: [Duty; 7] = [
     Duty { name: "operator", functions: &["prune_events"], relations: &[] },
 ];
 
-/// What no duty has.
+/// The functions that belong to no duty.
 const OWNERS: Duty = Duty {
     name: "owner",
     functions: &[
@@ -104,7 +104,7 @@ const RELATIONS: &str = "SELECT relname::text FROM pg_class
                           WHERE relnamespace = 'customers'::regnamespace AND relkind NOT IN ('i', 'I', 'c')
                           ORDER BY 1";
 
-/// Each duty with a role that has it and no other.
+/// Each duty, with a role that has only this duty.
 fn holders(owner: &mut Client) -> Vec<(Duty, String)> {
     let mut holder = |duty: Duty| {
         let role = role(owner, "");
@@ -114,7 +114,7 @@ fn holders(owner: &mut Client) -> Vec<(Duty, String)> {
     DUTIES.into_iter().map(&mut holder).collect()
 }
 
-/// The same, and a role that has none.
+/// The same, and a role without a duty.
 fn everybody(owner: &mut Client) -> Vec<(Duty, String)> {
     let nobody = Duty { name: "nobody", functions: &[], relations: &[] };
     let mut everybody = holders(owner);
@@ -188,7 +188,7 @@ fn each_duty_can_call_its_functions_and_no_other() {
         for function in &functions {
             let call = function.call();
             let outcome = outcome(&mut client, &call);
-            // Refused by a rule, as a second register_customer() with an id would be, is allowed.
+            // A refusal by a rule, as of a second register_customer() with an id, shows that the call is allowed.
             let allowed = duty.functions.contains(&function.name.as_str());
             assert_eq!(outcome != "42501", allowed, "{} {call}: {outcome}", duty.name);
         }
@@ -239,7 +239,7 @@ fn each_duty_can_select_from_its_relations_and_do_nothing_else_to_any() {
             };
             for write in writes {
                 let outcome = outcome(&mut client, write);
-                // A view is no table to truncate or to have triggers.
+                // 42809: TRUNCATE and CREATE TRIGGER do not apply to a view.
                 let refused = outcome == "42501" || kind == "v" && outcome == "42809";
                 assert!(refused, "{} {write}: {outcome}", duty.name);
             }
@@ -336,7 +336,7 @@ fn revoking_leaves_what_was_granted_by_hand() {
     assert_eq!(grants(&mut client, &role), by_hand);
 }
 
-/// A column that a role may read by grant of the DBA's does not make it a reader.
+/// A column privilege that was granted by hand does not make a role a reader.
 #[test]
 fn revoking_writer_takes_reading_although_a_column_was_granted_by_hand() {
     let mut client = database().connect();
@@ -350,7 +350,7 @@ fn revoking_writer_takes_reading_although_a_column_was_granted_by_hand() {
     assert!(!one::<bool>(&mut client, reads, &[&role]));
 }
 
-/// Everything is its owner's without a duty, and stays: functions run with the owner's rights.
+/// The owner holds everything without a duty, and must keep it: functions run with the owner's rights.
 #[test]
 fn revoking_a_duty_from_the_owner_takes_nothing() {
     let mut client = database().connect();
@@ -437,7 +437,7 @@ fn only_the_owner_and_superusers_grant_and_revoke() {
     assert_eq!(grants(&mut owner, &subject), [""; 0]);
 }
 
-/// EXECUTE on these functions is not enough: a duty is the owner's to give.
+/// EXECUTE on these functions does not suffice: only the owner can grant a duty.
 #[test]
 fn who_may_call_every_function_gives_and_takes_nothing_all_the_same() {
     let database = database();
@@ -499,7 +499,7 @@ fn a_role_may_have_any_name() {
         "1",
         &"long".repeat(15),
     ] {
-        // Roles are the cluster's, which other runs of this test may share.
+        // Roles belong to the cluster, which other tests share.
         let quoted: String = one(&mut owner, "SELECT quote_ident($1)", &[&name]);
         owner.batch_execute(&format!("CREATE ROLE {quoted} LOGIN")).unwrap();
         for duty in &DUTIES {

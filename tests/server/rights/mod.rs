@@ -1,4 +1,4 @@
-//! Who may do what, and with whose rights it is done.
+//! Who may do what, and with whose rights functions run.
 
 mod callers_rights;
 mod duties;

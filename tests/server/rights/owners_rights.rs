@@ -1,5 +1,5 @@
-//! Promise: what functions do to the tables they do with the rights of the tables' owner, who may be the
-//! owner of the database and no superuser.
+//! Promise: functions access the tables with the rights of the tables' owner, which may be the owner of the
+//! database and need not be a superuser.
 
 use crate::kit::{
     Database, address, assert_refused, caller, contents, database, id, one, refusal, registered,
@@ -43,7 +43,8 @@ fn handed_over() -> (Database<'static>, String) {
     (database, owner)
 }
 
-/// Has the owner's trigger, default, check and index expression note what they are and whom they run as.
+/// Adds a trigger, a default, a CHECK and an index expression, each of which records its kind and the role
+/// it runs as.
 fn watch(database: &Database, owner: &str) {
     database
         .connect()
@@ -78,7 +79,7 @@ fn watch(database: &Database, owner: &str) {
         .unwrap();
 }
 
-/// Calls a function and holds what the owner's code noted meanwhile: that it ran, and as the owner alone.
+/// Calls a function, and asserts that the code listed in `noted` ran, with the owner's rights only.
 fn assert_runs_as(client: &mut Client, owner: &str, call: &str, noted: &[&str]) {
     client.batch_execute("SELECT set_config('watch.seen', '', false)").unwrap();
     client
@@ -109,7 +110,7 @@ fn every_function_has_the_owners_code_run_with_the_owners_rights() {
         let update = ["UPDATE-customers", "INSERT-events", "check"];
         for (call, noted) in [
             (format!("register_customer('{email}', 'Ann', '{ann}')"), &insert[..]),
-            // Once more, where a session knows its way.
+            // Once more, with the session's caches filled.
             (format!("register_customer('{}', 'Bea')", address()), &insert),
             (import(serde_json::json!({"email": address(), "name": "Bea"})), &insert),
             (
@@ -145,7 +146,8 @@ fn every_function_has_the_owners_code_run_with_the_owners_rights() {
     }
 }
 
-/// What is written beside a plain statement is written by us; the statement itself runs as whoever wrote it.
+/// The events of a plain statement are written with the owner's rights; the statement itself runs with the
+/// writer's.
 #[test]
 fn a_plain_statement_has_no_code_of_the_owners_run_as_a_superuser() {
     let (database, owner) = handed_over();
@@ -250,7 +252,7 @@ fn after_an_error_of_the_owners_code_the_caller_is_who_he_was() {
         format!("update_customer('{ann}', name => 'Anna')"),
         format!("erase_customer('{ann}')"),
     ] {
-        // Caught, so that the transaction goes on, and not.
+        // With the error caught, so that the transaction continues, and without.
         client
             .batch_execute(&format!(
                 "DO $$
@@ -270,7 +272,7 @@ fn after_an_error_of_the_owners_code_the_caller_is_who_he_was() {
     }
 }
 
-/// Holds tables that belong to this role to be in force, and their owner's code to run as he.
+/// Asserts that the rules are in force on tables of this owner, and that added code runs with the owner's rights.
 fn assert_in_force(database: &Database, owner: &str) {
     watch(database, owner);
     let mut client = database.connect();

@@ -1,5 +1,5 @@
-//! Promise: who may call a function has it do what it says and nothing else: no object that he plants
-//! is taken for another, and no text is taken for SQL.
+//! Promise: calling a function does what it promises and nothing else: no planted object is used in place
+//! of another, and no text is executed as SQL.
 
 use crate::kit::calls::{functions, outcome, seed, seeded};
 use crate::kit::{
@@ -7,11 +7,11 @@ use crate::kit::{
 };
 use postgres::Client;
 
-/// The SQLSTATE of planted objects.
+/// The SQLSTATE that planted objects raise.
 const PLANTED: &str = "P0666";
 
-/// Plants in a schema, which is `evil` or pg_temp, whatever pg_catalog has that can be looked up by name,
-/// and what the schema customers has. Each says so when it is used.
+/// Plants objects in a schema, `evil` or pg_temp, under the names of everything in pg_catalog and in the
+/// schema customers. Each raises when it is used.
 fn plant(attacker: &mut Client, schema: &str) {
     attacker
         .batch_execute(&format!(
@@ -67,7 +67,7 @@ fn plant(attacker: &mut Client, schema: &str) {
         .unwrap();
 }
 
-/// A session of a role's that finds `evil` before pg_catalog, and what is in it.
+/// A session that finds `evil` before pg_catalog; asserts that planted objects are found.
 fn attacking(database: &Database, role: &str) -> Client {
     let mut client = database.connect_as(role);
     client.batch_execute("SET search_path = evil, pg_temp, pg_catalog").unwrap();
@@ -86,7 +86,7 @@ fn attacking(database: &Database, role: &str) -> Client {
     client
 }
 
-/// A role that may call every function and create schemas, and has planted what it can in one.
+/// A role that may call every function and create schemas, and has planted objects in one.
 fn attacker(database: &Database) -> String {
     let mut owner = database.connect();
     let attacker = caller(&mut owner);
@@ -109,7 +109,7 @@ fn no_object_in_a_schema_that_comes_first_is_called() {
     let mut owner = database.connect();
     let functions = functions(&mut owner);
     let mut plain = database.connect_as(&attacker);
-    // With plans made under attack, and with plans that were there before.
+    // With plans made under attack, and with plans made before it.
     let mut attacking = attacking(&database, &attacker);
     let mut attacked_later = database.connect_as(&attacker);
     for function in &functions {
@@ -141,7 +141,7 @@ fn no_temporary_object_is_used() {
     }
 }
 
-/// The owner's own functions, and the changes that triggers see to.
+/// The functions only the owner may call, and plain changes that fire triggers.
 #[test]
 fn the_owner_is_not_led_astray_either() {
     let database = seeded();
@@ -187,7 +187,7 @@ fn nothing_that_was_planted_before_is_called_by_installing_and_attaching() {
     seed(&mut database.connect());
 }
 
-/// Who may write the table by plain DML, and is no more than that.
+/// A role that may write the table by plain DML, and nothing else.
 fn plain_writer(owner: &mut Client, database: &Database) -> String {
     let writer = role(owner, "");
     owner
@@ -201,8 +201,8 @@ fn plain_writer(owner: &mut Client, database: &Database) -> String {
     writer
 }
 
-/// A trigger of the owner's on the feed names a function without a schema. As it fires for who writes a
-/// customer, what it finds must not run with more than the writer's rights.
+/// A trigger that was added to the feed calls a function by an unqualified name. It also fires for a role
+/// that writes a customer; what it finds must not run with more than that role's rights.
 #[test]
 fn a_trigger_of_the_owners_on_the_feed_lends_nobody_the_owners_rights() {
     let database = database();
@@ -260,12 +260,13 @@ fn create_on_the_database_is_no_way_into_the_schema() {
         "SELECT customers.attach()",
     ] {
         let outcome = outcome(&mut client, attack);
-        // "Already exists" where that is looked at first; a GRANT of what one does not have is a warning.
+        // 42710 if PostgreSQL checks for existence first; 01007 because GRANT of a privilege that one lacks
+        // is a warning.
         assert!(["42501", "42710", "01007"].contains(&outcome.as_str()), "{attack}: {outcome}");
     }
 }
 
-/// Texts that would be SQL, were they put into SQL.
+/// Texts that would be executed if they were concatenated into SQL.
 const INJECTIONS: [&str; 9] = [
     "'; DROP TABLE customers.customers; --",
     "' || (SELECT 1 / 0) || '",

@@ -1,5 +1,5 @@
-//! Promise: nobody but the owner can put anything into the schema or holds anything on what is in it,
-//! whatever was granted before, by hand or by default.
+//! Promise: only the owner can create objects in the schema or holds privileges on them, whatever was
+//! granted before, by hand or by default.
 
 use crate::kit::{Database, all, assert_refused, one, role, server};
 use postgres::Client;
@@ -12,7 +12,7 @@ fn empty() -> Database<'static> {
     server().empty_database("")
 }
 
-/// What is in the schema, with its columns, triggers and constraints, and who may do what in the schema.
+/// The objects of the schema with columns, triggers and constraints, and the privileges on the schema.
 fn inventory(client: &mut Client) -> Vec<String> {
     all(
         client,
@@ -33,8 +33,9 @@ fn inventory(client: &mut Client) -> Vec<String> {
     )
 }
 
-/// What others than an object's owner hold on the schema and what is in it, as in "SELECT on relation
-/// customers to PUBLIC". Row types of tables are left out: only who may read the table can use them.
+/// The privileges that roles other than an object's owner hold on the schema and its objects, as in "SELECT
+/// on relation customers to PUBLIC". Row types of tables are left out: only a role that may read the table
+/// can use them.
 fn held_by_others(client: &mut Client) -> Vec<String> {
     all(
         client,
@@ -64,7 +65,7 @@ fn held_by_others(client: &mut Client) -> Vec<String> {
     )
 }
 
-/// Has whatever a role creates from now on be everybody's; `place` may name a schema.
+/// Grants everything that a role creates from now on to `grantee`; `place` may name a schema.
 fn grant_by_default(client: &mut Client, creator: &str, place: &str, grantee: &str) {
     let kinds: &[&str] = match place {
         "" => &["TABLES", "SEQUENCES", "FUNCTIONS", "TYPES", "SCHEMAS"],
@@ -98,7 +99,7 @@ fn a_schema_that_others_may_create_in_is_refused_and_left_alone() {
         assert_refused(client.batch_execute(ATTACH), "42501", &[]);
         assert_eq!(inventory(&mut client), before, "{grantee}");
 
-        // And where nothing is missing.
+        // The same if nothing is missing.
         client.batch_execute(&format!("{revoke}; {ATTACH}; {grant}")).unwrap();
         let before = inventory(&mut client);
         assert_refused(client.batch_execute(ATTACH), "42501", &[]);
@@ -143,7 +144,7 @@ fn default_privileges_grant_nothing_of_what_attach_creates() {
         grant_by_default(&mut client, "postgres", place, &somebody);
     }
     client.batch_execute(&format!("{CREATE}; {ATTACH}")).unwrap();
-    // What the owner has granted by hand stays.
+    // What the owner has granted by hand is kept.
     let held = [format!("SELECT on relation customers to {somebody}")];
     assert_eq!(held_by_others(&mut client), held);
 }
