@@ -12,8 +12,7 @@ use pgrx::prelude::*;
 /// Privileges are written as in GRANT and REVOKE, and as regprocedure and regclass print names.
 struct Duty {
     name: &'static str,
-    /// They are no other duty's: who has one of them has the duty, or what is left of it after DROP EXTENSION …
-    /// CASCADE or a dump of the schema alone.
+    /// The first is no other duty's: a role that has it has the duty.
     privileges: &'static [&'static str],
     /// Privileges that other duties have too.
     shared: &'static [&'static str],
@@ -188,6 +187,6 @@ impl Role {
     }
 
     fn has(&self, duty: &Duty) -> bool {
-        self.privileges.iter().any(|held| duty.privileges.contains(&held.as_str()))
+        self.privileges.iter().any(|privilege| privilege == duty.privileges[0])
     }
 }

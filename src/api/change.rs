@@ -197,7 +197,7 @@ fn protect_stored(customer_id: Uuid) {
         static KNOWN: CatalogCache<pg_sys::Oid, bool> = const { CatalogCache::new() };
     }
     let table = CUSTOMERS.oid();
-    let look_up = || FIRES_FIRST.read_value(&[table.into_datum()]) == Some(true);
+    let look_up = || FIRES_FIRST.catalog_value(&[table.into_datum()]) == Some(true);
     if !KNOWN.with(|known| known.get(table, look_up)) {
         return;
     }

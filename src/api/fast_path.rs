@@ -118,5 +118,5 @@ fn checks_status(customers: &OpenRelation) -> bool {
     // SAFETY: `constraints` is of an open table with one CHECK, whose ccbin is a text that ends in NUL.
     let check = unsafe { CStr::from_ptr((*constraints.check).ccbin) };
     let params = [customers.oid().into_datum(), check.to_str().ok().into_datum()];
-    IS_OURS.read_value(&params) == Some(true)
+    IS_OURS.catalog_value(&params) == Some(true)
 }

@@ -251,7 +251,7 @@ fn has_only_our_keys() -> bool {
         static KNOWN: CatalogCache<pg_sys::Oid, bool> = const { CatalogCache::new() };
     }
     let table = CUSTOMERS.oid();
-    let look_up = || OTHERS.read_value::<i64>(&[table.into_datum()]) == Some(0);
+    let look_up = || OTHERS.catalog_value::<i64>(&[table.into_datum()]) == Some(0);
     KNOWN.with(|known| known.get(table, look_up))
 }
 

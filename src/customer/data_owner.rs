@@ -4,8 +4,9 @@ use super::schema::{CUSTOMERS, TABLES};
 use crate::postgres::catalog_cache::CatalogCache;
 use crate::postgres::error::{Protected, entry_point, protect, protect_all};
 use crate::postgres::relation::NamedRelation;
-use crate::postgres::statement::{Statement, connected};
+use crate::postgres::statement::{Row, Statement, connected};
 use crate::postgres::text::Text;
+use crate::postgres::transaction::with_latest_snapshot;
 use crate::refusal::Refusal;
 
 /// Runs the body of a function that works on the tables with the rights of the data owner, never with those
@@ -45,13 +46,12 @@ pub fn refuse_distributed() {
     let look_up = || {
         PG_DIST_PARTITION.find()?;
         let mut distributed = None;
-        connected(|_| {
-            DISTRIBUTED.read(&[], |row| {
-                let name = row.get::<Text>(1).map(Text::bytes);
-                let mut tables = TABLES.iter().map(|(table, _)| *table);
-                distributed = tables.find(|table| name == Some(table.as_bytes())).or(distributed);
-            });
-        });
+        let read = |row: &Row| {
+            let name = row.get::<Text>(1).map(Text::bytes);
+            let mut tables = TABLES.iter().map(|(table, _)| *table);
+            distributed = tables.find(|table| name == Some(table.as_bytes())).or(distributed);
+        };
+        with_latest_snapshot(|| connected(|_| DISTRIBUTED.read(&[], read)));
         distributed
     };
     if let Some(table) = KNOWN.with(|known| known.get_of_any((), look_up)) {

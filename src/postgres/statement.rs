@@ -3,6 +3,7 @@
 use super::jsonb::Jsonb;
 use super::relation::has_types;
 use super::text::Text;
+use super::transaction::with_latest_snapshot;
 use crate::refusal::Refusal;
 use pgrx::pg_sys::BuiltinOid;
 use pgrx::{FromDatum, PgTupleDesc, Spi, Uuid, pg_sys};
@@ -75,6 +76,15 @@ impl Statement {
         let mut value = None;
         connected(|_| self.read(params, |row| value = row.get(1)));
         value
+    }
+
+    /// The same for a catalogue look-up whose answer is cached: with the latest snapshot. The active one may be older
+    /// than the change that invalidated the cache.
+    pub fn catalog_value<T: for<'row> ColumnType<'row> + 'static>(
+        &self,
+        params: &[Param],
+    ) -> Option<T> {
+        with_latest_snapshot(|| self.read_value(params))
     }
 
     /// Runs a SELECT as a command of its own through a cursor, and calls `each` for every row. Holds at

@@ -258,3 +258,33 @@ fn what_follows_in_the_same_statement_sees_the_customer() {
     let again = refusal(call(&mut client, REGISTER, &[&email]));
     assert_eq!(again.code().code(), "23505");
 }
+
+#[test]
+fn a_result_that_is_kept_outlives_the_table_that_its_name_came_from() {
+    let mut client = database().connect();
+    let name = "é".repeat(200);
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE source (email text, name text, padding text);
+             ALTER TABLE source ALTER name SET STORAGE EXTERNAL, ALTER padding SET STORAGE PLAIN;
+             INSERT INTO source VALUES ('{}', '{name}', repeat('x', 7900));
+             CREATE TABLE kept AS
+             SELECT customers.register_customer(email, name) AS customer FROM source;
+             DROP TABLE source",
+            address()
+        ))
+        .unwrap();
+    assert_eq!(one::<String>(&mut client, "SELECT (customer).name FROM kept", &[]), name);
+}
+
+#[test]
+fn a_customer_registered_within_a_statement_that_changes_others_may_be_changed() {
+    let mut client = database().connect();
+    register(&mut client);
+    let nested = format!(
+        "UPDATE customers.customers SET name = 'Anna'
+         RETURNING (customers.set_status((customers.register_customer('{}')).customer_id, 'SUSPENDED')).version",
+        address()
+    );
+    assert_eq!(one::<i64>(&mut client, &nested, &[]), 2);
+}

@@ -487,3 +487,14 @@ fn an_import_beyond_the_limit_sends_one_notification_for_the_rest() {
     assert_eq!(positions.len(), 10);
     check_collapse(&crate::kit::received(&mut listener), &positions, 3);
 }
+
+#[test]
+fn an_element_of_very_many_fields_is_refused_alone() {
+    let mut client = database().connect();
+    let outcomes = "SELECT array_agg(concat_ws(' ', outcome, sqlstate) ORDER BY ordinal)
+                      FROM customers.import_customers(jsonb_build_array(
+                               (SELECT jsonb_object_agg('field' || n, n) FROM generate_series(1, 100000) AS n),
+                               jsonb_build_object('email', $1::text)))";
+    let outcomes: Vec<String> = one(&mut client, outcomes, &[&address()]);
+    assert_eq!(outcomes, ["refused 22023", "registered"]);
+}

@@ -3,7 +3,8 @@
 
 use crate::kit::history::{positions_after, recorded, register};
 use crate::kit::{
-    Database, address, assert_refused, call, database, fetched, one, positions, refusal, registered,
+    Database, address, assert_refused, await_true, call, database, fetched, one, positions,
+    refusal, registered,
 };
 use postgres::Client;
 
@@ -208,4 +209,43 @@ fn a_sequence_that_has_run_out_refuses_writers_and_no_reader() {
     owner.batch_execute("ALTER SEQUENCE customers.events_position_seq MAXVALUE 100").unwrap();
     registered(&mut living);
     assert_eq!(positions_after(&mut owner, 4), [5]);
+}
+
+#[test]
+fn an_open_writer_is_waited_for_though_the_sequence_was_set_back() {
+    let database = database();
+    let (mut open, mut client) = (database.connect(), database.connect());
+    registered(&mut client);
+    open.batch_execute("BEGIN").unwrap();
+    registered(&mut open);
+    registered(&mut client);
+    client.batch_execute("SELECT setval('customers.events_position_seq', 1)").unwrap();
+    assert_eq!(
+        positions_after(&mut client, 0),
+        [1],
+        "what comes after the open writer's key waits"
+    );
+    open.batch_execute("COMMIT").unwrap();
+    assert_eq!(positions_after(&mut client, 0), [1, 2, 3]);
+}
+
+#[test]
+fn a_session_that_is_behind_notices_a_sequence_that_was_set_back() {
+    let database = database();
+    let (mut behind, mut client) = (database.connect(), database.connect());
+    registered(&mut behind);
+    for _ in 0..5 {
+        registered(&mut client);
+    }
+    client
+        .batch_execute(
+            "SELECT customers.subscribe('mailer'); SELECT customers.acknowledge('mailer', 6);
+             SELECT customers.prune_events('0 days');
+             SELECT setval('customers.events_position_seq', 3)",
+        )
+        .unwrap();
+    // Once a second a session compares the sequence with the feed.
+    let is_over = "SELECT clock_timestamp() > (SELECT max(acknowledged_at) FROM customers.consumers) + interval '1.5 s'";
+    await_true(&mut client, is_over, &[]);
+    assert_refused(call(&mut behind, "register_customer($1)", &[&address()]), "55000", &[]);
 }

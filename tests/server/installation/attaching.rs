@@ -2,7 +2,7 @@
 //! as broken.
 
 use crate::kit::traffic::SetWhenDropped;
-use crate::kit::{call, database, one, registered};
+use crate::kit::{assert_refused, call, database, one, registered};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -55,4 +55,17 @@ fn it_succeeds_again_and_again_while_others_write() {
         let written: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
         assert!(written >= 20);
     });
+}
+
+#[test]
+fn a_table_that_a_crash_would_empty_is_refused() {
+    for table in ["customers", "events", "consumers", "erasures", "feed_epochs"] {
+        let mut client = database().connect();
+        let alter = |logged: &str| format!("ALTER TABLE customers.{table} SET {logged}");
+        client.batch_execute(&alter("UNLOGGED")).unwrap();
+        let attach = "SELECT customers.attach()";
+        assert_refused(client.batch_execute(attach), "55000", &[]);
+        client.batch_execute(&alter("LOGGED")).unwrap();
+        client.batch_execute(attach).unwrap();
+    }
 }

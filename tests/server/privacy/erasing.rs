@@ -674,7 +674,10 @@ fn erasing_a_customer_of_many_events_takes_the_index_and_not_the_feed() {
     client.batch_execute("ANALYZE customers.events").unwrap();
     let call = "SELECT customers.erase_customer($1)::text";
     let plans = plans(&mut client, &notices, call, &[&id]);
-    let on_events: Vec<&String> = plans.iter().filter(|plan| plan.contains(" on events")).collect();
+    let on_events: Vec<&String> = plans
+        .iter()
+        .filter(|plan| plan.contains(" on events") && !plan.contains("max(position)"))
+        .collect();
     assert_eq!(on_events.len(), 3, "{plans:#?}");
     for plan in on_events {
         assert!(plan.contains("idx_events_customer") && !plan.contains("Seq Scan"), "{plan}");

@@ -52,11 +52,10 @@ fn watch(database: &Database, owner: &str) {
             "CREATE SCHEMA owned AUTHORIZATION {owner};
              GRANT USAGE ON SCHEMA owned TO PUBLIC;
              SET ROLE {owner};
+             CREATE TABLE owned.seen (what text, by text);
+             GRANT ALL ON owned.seen TO PUBLIC;
              CREATE FUNCTION owned.note(what text) RETURNS text LANGUAGE plpgsql AS
-             $$ BEGIN
-                 PERFORM set_config('watch.seen', concat(current_setting('watch.seen', true), ' ', what, '=', current_user), false);
-                 RETURN what;
-             END $$;
+             $$ BEGIN INSERT INTO owned.seen VALUES (what, current_user); RETURN what; END $$;
              CREATE FUNCTION owned.key(value text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS
              $$ BEGIN PERFORM owned.note('index'); RETURN value; END $$;
              CREATE FUNCTION owned.watch() RETURNS trigger LANGUAGE plpgsql AS
@@ -79,13 +78,17 @@ fn watch(database: &Database, owner: &str) {
         .unwrap();
 }
 
+/// What the owner's code has noted, and as whom.
+const SEEN: &str =
+    "SELECT coalesce(string_agg(replace(what, ' ', '_') || '=' || by, ' '), '') FROM owned.seen";
+
 /// Calls a function, and asserts that the code listed in `noted` ran, with the owner's rights only.
 fn assert_runs_as(client: &mut Client, owner: &str, call: &str, noted: &[&str]) {
-    client.batch_execute("SELECT set_config('watch.seen', '', false)").unwrap();
+    client.batch_execute("DELETE FROM owned.seen").unwrap();
     client
         .batch_execute(&format!("SELECT * FROM customers.{call}"))
         .unwrap_or_else(|error| panic!("{call}: {error:?}"));
-    let seen: String = one(client, "SELECT current_setting('watch.seen')", &[]);
+    let seen: String = one(client, SEEN, &[]);
     for what in noted {
         assert!(seen.contains(&format!("{what}=")), "{call} without {what}: {seen}");
     }
@@ -169,9 +172,9 @@ fn a_plain_statement_has_no_code_of_the_owners_run_as_a_superuser() {
             ),
             "UPDATE customers.customers SET name = name || 'a'".to_owned(),
         ] {
-            client.batch_execute("SELECT set_config('watch.seen', '', false)").unwrap();
+            client.batch_execute("DELETE FROM owned.seen").unwrap();
             client.batch_execute(&statement).unwrap_or_else(|error| panic!("{error:?}"));
-            let seen: String = one(&mut client, "SELECT current_setting('watch.seen')", &[]);
+            let seen: String = one(&mut client, SEEN, &[]);
             assert!(seen.contains("INSERT-events="), "{statement}: {seen}");
             for each in seen.split_whitespace() {
                 let by = each.split_once('=').unwrap().1;
@@ -202,7 +205,7 @@ fn the_owners_code_has_no_way_to_the_rights_of_a_superuser() {
                  LOOP
                      BEGIN
                          EXECUTE attempt;
-                         PERFORM set_config('watch.escapes', concat(current_setting('watch.escapes', true), attempt, '; '), false);
+                         INSERT INTO owned.seen VALUES ('escaped by ' || attempt, 'nobody');
                      EXCEPTION WHEN OTHERS THEN
                          NULL;
                      END;
@@ -226,8 +229,6 @@ fn the_owners_code_has_no_way_to_the_rights_of_a_superuser() {
         format!("erase_customer('{ann}')"),
     ] {
         assert_runs_as(&mut client, &owner, &call, &["tried"]);
-        let escapes = "SELECT coalesce(current_setting('watch.escapes', true), '')";
-        assert_eq!(one::<String>(&mut client, escapes, &[]), "", "{call}");
         assert_eq!(one::<String>(&mut client, "SELECT current_user::text", &[]), "postgres");
     }
 }
@@ -368,4 +369,101 @@ fn who_owns_the_tables_cannot_attach_or_grant() {
     let nobody = Uuid::nil();
     let erase = client.query("SELECT customers.erase_customer($1)::text", &[&nobody]);
     assert_eq!(refusal(erase).code().code(), "42501", "a function is its owner's to give");
+}
+
+/// What the owner's code leaves behind would be run, or used, by the superuser who has called.
+#[test]
+fn the_owners_code_leaves_nothing_behind_in_a_superusers_session() {
+    for left in [
+        "DECLARE left_behind CURSOR WITH HOLD FOR SELECT owned.note(''cursor'')",
+        "CREATE TEMP TABLE left_behind ()",
+    ] {
+        let (database, owner) = handed_over();
+        watch(&database, &owner);
+        let mut client = database.connect();
+        client
+            .batch_execute(&format!(
+                "SET ROLE {owner};
+                 CREATE FUNCTION owned.leave() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN EXECUTE '{left}'; RETURN NEW; END $$;
+                 CREATE TRIGGER a_leave BEFORE INSERT ON customers.customers
+                     FOR EACH ROW EXECUTE FUNCTION owned.leave();
+                 RESET ROLE"
+            ))
+            .unwrap();
+        let call = format!("SELECT customers.register_customer('{}')", address());
+        assert_eq!(refusal(client.batch_execute(&call)).code().code(), "42501", "{left}");
+    }
+}
+
+#[test]
+fn a_deferred_trigger_of_the_owners_does_not_run_as_a_superuser() {
+    let (database, owner) = handed_over();
+    watch(&database, &owner);
+    let mut client = database.connect();
+    client
+        .batch_execute(&format!(
+            "SET ROLE {owner};
+             CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON customers.customers
+                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION owned.watch();
+             RESET ROLE"
+        ))
+        .unwrap();
+    let call = format!("SELECT customers.register_customer('{}')", address());
+    assert_eq!(refusal(client.batch_execute(&call)).code().code(), "42501");
+    // For whoever is none it fires as ever.
+    let application = caller(&mut client);
+    registered(&mut database.connect_as(&application));
+}
+
+#[test]
+fn settings_of_the_owners_code_do_not_outlast_a_superusers_call() {
+    let (database, owner) = handed_over();
+    watch(&database, &owner);
+    let mut client = database.connect();
+    client
+        .batch_execute(&format!(
+            "SET ROLE {owner};
+             CREATE FUNCTION owned.set() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM set_config('search_path', 'owned, pg_catalog', false); RETURN NEW; END $$;
+             CREATE TRIGGER a_set BEFORE INSERT ON customers.customers
+                 FOR EACH ROW EXECUTE FUNCTION owned.set();
+             RESET ROLE"
+        ))
+        .unwrap();
+    let path = "SELECT current_setting('search_path')";
+    let before: String = one(&mut client, path, &[]);
+    registered(&mut client);
+    assert_eq!(one::<String>(&mut client, path, &[]), before);
+}
+
+#[test]
+fn attaching_evaluates_the_owners_checks_with_the_owners_rights() {
+    let database = server().empty_database("");
+    let mut client = database.connect();
+    let owner = role(&mut client, "");
+    client
+        .batch_execute(&format!(
+            "ALTER DATABASE {} OWNER TO {owner};
+             SET ROLE {owner};
+             CREATE SCHEMA customers;
+             CREATE TABLE public.seen (what text, by text);
+             GRANT ALL ON public.seen TO PUBLIC;
+             CREATE FUNCTION public.note(what text) RETURNS bool LANGUAGE plpgsql AS
+             $$ BEGIN INSERT INTO public.seen VALUES (what, current_user); RETURN true; END $$;
+             CREATE TABLE customers.customers (
+                 customer_id uuid PRIMARY KEY, email text NOT NULL UNIQUE CHECK (public.note(email)), name text,
+                 status text, registered_at timestamptz, updated_at timestamptz);
+             INSERT INTO customers.customers
+             VALUES (gen_random_uuid(), 'ann@example.com', NULL, 'ACTIVE', now(), now());
+             RESET ROLE;
+             TRUNCATE public.seen;
+             CREATE EXTENSION customer_db;
+             SELECT customers.attach()",
+            database.name
+        ))
+        .unwrap();
+    let others = "SELECT count(*) FROM public.seen WHERE by <> $1";
+    assert!(one::<i64>(&mut client, "SELECT count(*) FROM public.seen", &[]) > 0);
+    assert_eq!(one::<i64>(&mut client, others, &[&owner]), 0);
 }

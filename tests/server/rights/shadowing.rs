@@ -384,3 +384,51 @@ fn who_may_call_every_function_cannot_forge_events() {
     }
     assert_eq!(contents(&mut owner), before);
 }
+
+/// PostgreSQL prefers an operator that takes just the types of an expression, wherever it stands, to one of
+/// pg_catalog that needs a conversion.
+#[test]
+fn no_operator_that_was_planted_in_the_schema_is_called_by_installing() {
+    for is_owner_of_database in [false, true] {
+        let database = server().empty_database("");
+        let mut client = database.connect();
+        let planter = role(&mut client, "");
+        let grant = if is_owner_of_database {
+            format!("ALTER DATABASE {} OWNER TO {planter}", database.name)
+        } else {
+            format!("GRANT CREATE ON DATABASE {} TO {planter}", database.name)
+        };
+        client.batch_execute(&grant).unwrap();
+        let mut stranger = database.connect_as(&planter);
+        stranger.batch_execute("CREATE SCHEMA customers").unwrap();
+        for (n, (operator, left, right)) in [
+            ("=", "oid", "regclass"),
+            ("=", "oid", "regnamespace"),
+            ("<>", "oid", "regnamespace"),
+            ("=", "name", "text"),
+            ("||", "text", "name"),
+            ("||", "text", "regclass"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let result = if operator == "||" { "text" } else { "bool" };
+            stranger
+                .batch_execute(&format!(
+                    "CREATE FUNCTION customers.planted{n}({left}, {right}) RETURNS {result} LANGUAGE plpgsql AS
+                     $$ BEGIN RAISE EXCEPTION 'planted' USING ERRCODE = '{PLANTED}'; END $$;
+                     CREATE OPERATOR customers.{operator} (
+                         LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = customers.planted{n})"
+                ))
+                .unwrap();
+        }
+        let installed =
+            client.batch_execute("CREATE EXTENSION customer_db; SELECT customers.attach()");
+        match installed {
+            Ok(()) => assert!(is_owner_of_database),
+            Err(error) => {
+                assert_eq!(error.code().map(|code| code.code()), Some("42501"), "{error:?}");
+            }
+        }
+    }
+}
