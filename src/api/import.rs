@@ -32,7 +32,7 @@ fn import_customers<'call>(
     result: ResultSet<'call>,
 ) -> ResultSet<'call> {
     as_data_owner(|| {
-        protect_all(true);
+        protect_all();
         let customers = customers.ok_or(Refusal::Missing { argument: "customers" }).or_raise();
         let outcomes = import(customers).or_raise();
         let rows = (1..).zip(outcomes).map(|(ordinal, outcome)| outcome.row(ordinal));

@@ -2,7 +2,7 @@
 
 use super::schema::{CUSTOMERS, TABLES};
 use crate::postgres::catalog_cache::CatalogCache;
-use crate::postgres::error::{Protected, entry_point, protect, protect_all};
+use crate::postgres::error::{Protected, entry_point, protect, protecting};
 use crate::postgres::relation::NamedRelation;
 use crate::postgres::statement::{Row, Statement, connected};
 use crate::postgres::text::Text;
@@ -18,14 +18,14 @@ pub fn as_data_owner<T>(body: impl FnOnce() -> T) -> T {
 
 /// Runs the body of a function that works with its caller's rights.
 pub fn as_caller<T>(body: impl FnOnce() -> T) -> T {
-    entry_point(|| {
-        protect_all(false);
+    let call = || {
         protect(Protected::Call, [None; 4]);
         protect(Protected::Row, [None; 4]);
         CUSTOMERS.refuse_inheritance();
         refuse_distributed();
         body()
-    })
+    };
+    protecting(|| entry_point(call))
 }
 
 /// Where Citus lists the tables that it manages.

@@ -299,9 +299,22 @@ thread_local! {
     static MESSAGES_HOLD_OTHERS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Has the messages of triggers and constraints replaced, whatever they say; to be taken back by the next call.
-pub fn protect_all(all: bool) {
-    MESSAGES_HOLD_OTHERS.set(all);
+/// Replaces the messages of triggers and constraints, whatever they say, until the end of [`protecting`].
+pub fn protect_all() {
+    MESSAGES_HOLD_OTHERS.set(true);
+}
+
+/// Runs the entry point of a call that protects what it is about. A call within another, from a trigger, leaves the
+/// protection of the outer one as it was.
+pub fn protecting<T>(call: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            MESSAGES_HOLD_OTHERS.set(self.0);
+        }
+    }
+    let _restore = Restore(MESSAGES_HOLD_OTHERS.replace(false));
+    call()
 }
 
 /// Whether PostgreSQL alone writes messages of this class, of names and numbers: integrity, transaction state,
