@@ -128,7 +128,7 @@ pub fn queue_has_room() -> bool {
         WARNED.set(Some(Instant::now()));
         warn(
             "01000",
-            "customer_db leaves out notifications: the NOTIFY queue is half full",
+            "customer_db omits notifications while half of the NOTIFY queue or more is in use",
             "Readers of the feed miss nothing. A session that LISTENs and stays in a transaction keeps the \
              queue from being emptied: see pg_notification_queue_usage() and pg_stat_activity.",
         );
