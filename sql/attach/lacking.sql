@@ -13,6 +13,8 @@ SELECT wanted.table, string_agg(wanted.column || ' ' || wanted.type, ', ') AS la
     OR attribute.atttypid <> wanted.type::regtype
     -- timestamptz(0) would round registered_at up into the future.
     OR attribute.atttypmod <> -1
+    -- A virtual generated column (PostgreSQL 18) stores nothing and cannot be indexed.
+    OR attribute.attgenerated = 'v'
  GROUP BY wanted.table
  ORDER BY wanted.table
  LIMIT 1

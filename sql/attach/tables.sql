@@ -77,10 +77,10 @@ CREATE TABLE IF NOT EXISTS customers.feed_epochs (
     began_at       timestamptz NOT NULL,
     pruned_to      bigint      NOT NULL DEFAULT 0
 );
-COMMENT ON TABLE customers.feed_epochs IS 'Stretches of the feed, and up to where it was pruned; empty while there is one and nothing was. Goes into every dump with the feed.';
-COMMENT ON COLUMN customers.feed_epochs.epoch IS 'Counts the stretches';
-COMMENT ON COLUMN customers.feed_epochs.first_position IS 'Positions of the stretch are at or above it';
-COMMENT ON COLUMN customers.feed_epochs.previous_end IS 'The last event of the stretch before';
+COMMENT ON TABLE customers.feed_epochs IS 'Epochs of the feed, and up to where it was pruned; empty while there is one and nothing was. Goes into every dump with the feed.';
+COMMENT ON COLUMN customers.feed_epochs.epoch IS 'Number of the epoch, from 1';
+COMMENT ON COLUMN customers.feed_epochs.first_position IS 'Positions of the epoch are at or above it';
+COMMENT ON COLUMN customers.feed_epochs.previous_end IS 'Position of the last event of the epoch before';
 COMMENT ON COLUMN customers.feed_epochs.began_at IS 'When it began';
 COMMENT ON COLUMN customers.feed_epochs.pruned_to IS 'The highest position that was pruned; 0 where none was';
 

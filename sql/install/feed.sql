@@ -60,4 +60,4 @@ CREATE FUNCTION prune_events(older_than interval, max_events int DEFAULT NULL)
 COMMENT ON FUNCTION prune_events(interval, int) IS
 'Deletes old events from the beginning of the feed up to the first young one, never one that a consumer has not acknowledged, and returns how many.
 older_than: how old, by occurred_at; max_events: how many at most, NULL for all.
-Refuses with 22023 (no interval, one below zero, a negative number of events).';
+Refuses with 22023 (no interval, one below zero, a negative number of events), 25001 (outside READ COMMITTED), 25006 (on a standby).';
