@@ -4,7 +4,7 @@
 use crate::customer::enforcement;
 use crate::customer::guard;
 use crate::customer::profile::Profile;
-use crate::customer::row::CustomerRow;
+use crate::customer::row::{COUNT, CustomerRow};
 use crate::customer::schema::{CUSTOMER_COLUMNS, CUSTOMERS, has_our_defaults};
 use crate::feed::recording::record_registration;
 use crate::postgres::catalog_cache::CatalogCache;
@@ -20,8 +20,6 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::BuiltinOid::{OIDOID, TEXTOID};
 use pgrx::{IntoDatum, Uuid};
 use std::ffi::CStr;
-
-const COUNT: usize = CUSTOMER_COLUMNS.len();
 
 /// The one CHECK is that of the status.
 const SHAPE: FastPathShape<COUNT> = FastPathShape { columns: &CUSTOMER_COLUMNS, checks: 1 };

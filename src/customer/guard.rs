@@ -3,11 +3,12 @@
 
 use super::enforcement::{self, Kind};
 use super::operation;
-use super::row::{CustomerRow, Field};
+use super::row::{COUNT, CustomerRow, Field};
 use super::schema::{CUSTOMER_COLUMNS, has_our_defaults};
 use crate::postgres::error::{OrRaise, Protected, entry_point, protect};
-use crate::postgres::ffi::IsLogicalWorker;
-use crate::postgres::ffi::{GetCurrentTimestamp, GetCurrentTransactionStartTimestamp as now};
+use crate::postgres::ffi::{
+    GetCurrentTimestamp, GetCurrentTransactionStartTimestamp as now, IsLogicalWorker,
+};
 use crate::postgres::random_uuid::random_key;
 use crate::postgres::transaction::command_id;
 use crate::postgres::trigger::{Operation, Trigger, TriggerResult, TriggerTiming};
@@ -66,7 +67,7 @@ fn check_way(trigger: &Trigger) -> Result<(), Refusal> {
 
 /// NULL in a column with a default means the default, as ORMs send it. Sets the defaults that the table's
 /// owner has chosen; admit() sets those that the table was created with.
-fn set_defaults(trigger: &Trigger, numbers: &[i32; 7], row: &mut CustomerRow) {
+fn set_defaults(trigger: &Trigger, numbers: &[i32; COUNT], row: &mut CustomerRow) {
     let missing: Vec<usize> = row.missing_defaults().collect();
     if missing.is_empty() || has_our_defaults(trigger.table_oid()) {
         return;

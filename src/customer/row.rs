@@ -1,5 +1,6 @@
 //! A row of customers.customers, as the triggers and the fast path process it.
 
+use super::schema::CUSTOMER_COLUMNS;
 use crate::postgres::error::OrRaise;
 use crate::postgres::statement::Param;
 use crate::postgres::text::Text;
@@ -8,7 +9,10 @@ use crate::refusal::Refusal;
 use crate::rules::{InputLimit, email, name, status};
 use pgrx::{FromDatum, IntoDatum, Uuid, pg_sys};
 
-/// The columns of a customer, by their place in [`CUSTOMER_COLUMNS`](super::schema::CUSTOMER_COLUMNS).
+/// The number of a customer's columns.
+pub const COUNT: usize = CUSTOMER_COLUMNS.len();
+
+/// The columns of a customer, by their place in [`CUSTOMER_COLUMNS`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Column {
     CustomerId,
@@ -59,14 +63,14 @@ impl Field {
 
 /// The values of one row; valid as long as the row they were read from.
 pub struct CustomerRow<'row> {
-    values: Values<'row, 7>,
-    written: [bool; 7],
+    values: Values<'row, COUNT>,
+    written: [bool; COUNT],
 }
 
 impl<'row> CustomerRow<'row> {
-    /// The values of [`CUSTOMER_COLUMNS`](super::schema::CUSTOMER_COLUMNS), in that order.
-    pub fn new(values: Values<'row, 7>) -> Self {
-        Self { values, written: [false; 7] }
+    /// The values of [`CUSTOMER_COLUMNS`], in that order.
+    pub fn new(values: Values<'row, COUNT>) -> Self {
+        Self { values, written: [false; COUNT] }
     }
 
     /// A customer to be registered, whose other values the guard sets.
@@ -88,13 +92,13 @@ impl<'row> CustomerRow<'row> {
         ]))
     }
 
-    pub fn values(&self) -> [Param; 7] {
+    pub fn values(&self) -> [Param; COUNT] {
         self.values.values
     }
 
     /// The values that were set, each with its column's place.
     pub fn written(&self) -> impl Iterator<Item = (usize, pg_sys::Datum)> {
-        let set = (0..7).filter(|i| self.written[*i]);
+        let set = (0..COUNT).filter(|i| self.written[*i]);
         set.filter_map(|i| Some((i, self.values.values[i]?)))
     }
 

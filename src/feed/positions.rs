@@ -10,6 +10,7 @@
 use super::epochs;
 use super::worker::slot;
 use crate::customer::schema::{EVENTS, POSITIONS};
+use crate::postgres::error::OrRaise;
 use crate::postgres::ffi;
 use crate::postgres::relation::OpenRelation;
 use crate::postgres::statement::Statement;
@@ -163,25 +164,24 @@ pub fn prepare_transaction() {
 pub struct Watermark {
     /// The last position drawn by any transaction.
     pub last: i64,
-    /// A snapshot taken after this was read sees every event that will ever exist up to here.
-    pub complete_to: i64,
     pub sequence: pg_sys::Oid,
+    /// The lowest key that any transaction held after `last` was read.
     lowest_key: Option<i64>,
 }
 
 impl Watermark {
     /// Refuses on a standby, where the locks of the primary's writers cannot be seen.
     pub fn read() -> Self {
-        // SAFETY: needs nothing.
-        if unsafe { pg_sys::RecoveryInProgress() } {
-            Refusal::Standby.raise();
-        }
+        refuse_standby().or_raise();
         let sequence = open_sequence();
         // The proof requires this order: first the sequence, then the locks, and the snapshot after both.
         let last = last_position(&sequence);
-        let lowest_key = lowest_key();
-        let complete_to = lowest_key.map_or(last, |key| last.min(key));
-        Self { last, complete_to, sequence: sequence.oid(), lowest_key }
+        Self { last, sequence: sequence.oid(), lowest_key: lowest_key() }
+    }
+
+    /// A snapshot taken after this was read sees every event that will ever exist up to here.
+    pub fn complete_to(&self) -> i64 {
+        self.lowest_key.map_or(self.last, |key| self.last.min(key))
     }
 }
 
@@ -198,15 +198,13 @@ impl Feed {
             // The sequence was set back. Nothing is drawn from it then, so the feed ends with its last event, or
             // before one of a writer that has drawn and is still open.
             watermark.last = last_event;
-            watermark.complete_to =
-                watermark.lowest_key.map_or(last_event, |key| last_event.min(key));
         }
         Self(watermark)
     }
 
-    /// A snapshot taken after this was read sees every event that will ever exist up to here.
+    /// As [`Watermark::complete_to`].
     pub fn complete_to(&self) -> i64 {
-        self.0.complete_to
+        self.0.complete_to()
     }
 
     /// Refuses a position from which the feed cannot be continued, judged by the active snapshot.
@@ -228,16 +226,17 @@ impl Feed {
 /// Refuses where the watermark cannot be determined: on a standby, which does not see the writers' locks,
 /// and with a snapshot that is kept for the transaction.
 pub fn ensure_readable() -> Result<(), Refusal> {
-    // SAFETY: variables of this process, which has one thread.
-    unsafe {
-        if pg_sys::RecoveryInProgress() {
-            return Err(Refusal::Standby);
-        }
-        if pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 {
-            return Err(Refusal::Isolation);
-        }
+    refuse_standby()?;
+    // SAFETY: a variable of this process, which has one thread.
+    if unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32 {
+        return Err(Refusal::Isolation);
     }
     Ok(())
+}
+
+fn refuse_standby() -> Result<(), Refusal> {
+    // SAFETY: has no precondition.
+    if unsafe { pg_sys::RecoveryInProgress() } { Err(Refusal::Standby) } else { Ok(()) }
 }
 
 /// The lowest key that any transaction holds in this database.

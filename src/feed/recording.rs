@@ -6,7 +6,7 @@ use super::notification::{self, Announcement, Sender};
 use super::positions::Positions;
 use crate::customer::enforcement::{self, Kind};
 use crate::customer::operation;
-use crate::customer::row::CustomerRow;
+use crate::customer::row::{COUNT, CustomerRow};
 use crate::customer::schema::{CUSTOMER_COLUMNS, CUSTOMERS};
 use crate::postgres::error::{OrRaise, entry_point};
 use crate::postgres::random_uuid::random_uuid;
@@ -53,7 +53,7 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
 fn record(
     fcinfo: pg_sys::FunctionCallInfo,
     kind: Kind,
-    rows: impl FnOnce(&Trigger, &[i32; 7], &mut dyn FnMut(Type, &CustomerRow, Changed)),
+    rows: impl FnOnce(&Trigger, &[i32; COUNT], &mut dyn FnMut(Type, &CustomerRow, Changed)),
 ) -> TriggerResult {
     entry_point(|| {
         // SAFETY: PostgreSQL passes the frame of the current call.

@@ -161,7 +161,8 @@ impl HeapInsert {
 /// Does what ExecCloseIndices of execIndexing.c does, but keeps the index locks to the end of the
 /// transaction, like the table's: releasing all locks at once takes a third of the time.
 ///
-/// # Safety To be called inside an error boundary, after ExecOpenIndices.
+/// # Safety
+/// To be called inside an error boundary, after ExecOpenIndices.
 unsafe fn close_indexes(result: *mut pg_sys::ResultRelInfo) {
     // SAFETY: the caller has opened the indexes with ExecOpenIndices, which fills both arrays with
     // ri_NumIndices entries.

@@ -179,7 +179,8 @@ impl Statement {
 
 /// Parameters as SPI takes them. NULL if there are none: Citus crashes on an empty list.
 ///
-/// # Safety The values are of these types.
+/// # Safety
+/// The values are of these types.
 unsafe fn param_list(params: &[Param], types: &[BuiltinOid]) -> pg_sys::ParamListInfo {
     if params.is_empty() {
         return ptr::null_mut();

@@ -45,7 +45,8 @@ pub struct Values<'row, const N: usize> {
 impl Trigger<'_> {
     /// Refuses a call that is not from a trigger with one of these timings: only a row trigger has slots.
     ///
-    /// # Safety `fcinfo` is the frame of the current call.
+    /// # Safety
+    /// `fcinfo` is the frame of the current call.
     pub unsafe fn from_call(fcinfo: pg_sys::FunctionCallInfo, timings: &[TriggerTiming]) -> Self {
         // SAFETY: the caller passes the current frame. Its `context` is null or a node, whose tag is
         // compared as CALLED_AS_TRIGGER of trigger.h does; `flinfo` is set for every call through fmgr.

@@ -120,9 +120,10 @@ fn send_batch(slot: &Slot) -> Look {
         return Look::NoFeed;
     }
     positions::ensure_readable().or_raise();
-    let Watermark { sequence, last, complete_to, .. } = Watermark::read();
+    let watermark = Watermark::read();
+    let (sequence, complete_to) = (watermark.sequence, watermark.complete_to());
     let sent = match slot.sent(sequence) {
-        Some(sent) if sent <= last => sent,
+        Some(sent) if sent <= watermark.last => sent,
         // The worker's first reading, or the feed was restored: existing events are not announced.
         _ => return Look::Sent { sequence, position: complete_to, count: 0 },
     };

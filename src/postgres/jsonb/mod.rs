@@ -38,10 +38,13 @@ impl<'a> Jsonb<'a> {
         Self(datum, PhantomData)
     }
 
-    /// A copy in a memory context, which it lives as long as.
-    pub fn copy_into<'copy>(self, context: pg_sys::MemoryContext) -> Jsonb<'copy> {
-        // SAFETY: a jsonb is a varlena, which datumCopy copies with typlen -1. The caller passes a context
-        // that outlives the result's use: that of the SQL call which returns it.
+    /// A copy in a memory context.
+    ///
+    /// # Safety
+    /// The context lives for `'copy`.
+    pub unsafe fn copy_into<'copy>(self, context: pg_sys::MemoryContext) -> Jsonb<'copy> {
+        // SAFETY: a jsonb is a varlena, which datumCopy copies with typlen -1. The caller guarantees that the
+        // copy lives for 'copy.
         unsafe {
             let caller = pg_sys::MemoryContextSwitchTo(context);
             let copy = pg_sys::datumCopy(self.0, false, -1);
