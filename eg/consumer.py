@@ -1,8 +1,9 @@
 """Keeps a complete copy of the customers: consumer.py CONNECTION CONSUMER FILE
 
 Listen, then catch up, then read on each notification and at intervals: a notification only says
-that there is something. The server keeps our place; events whose version we have come again.
-Where the feed cannot go on from our place (PT410), we copy the table and begin behind the copy.
+that there is something. The server keeps our place, so that nothing is pruned before we have read
+it, and we keep it with the copy, for a failover sets the server's back. Events whose version we
+have come again. Where the feed cannot go on (PT410), we copy the table and begin behind the copy.
 """
 
 import json, os, sys, time
@@ -15,24 +16,31 @@ TABLE = """SELECT customer_id::text, version, CASE WHEN email NOT LIKE '%@erased
                   THEN to_jsonb(customer) END FROM customers.customers AS customer"""
 
 
+def load():
+    return json.load(open(path)) if os.path.exists(path) else {}
+
+
 def read(db, anew=False):
     # The place moves when the file has been written: whatever cuts us off, it is not ahead of it.
     with db.transaction():
         if anew:
+            [position] = db.execute("SELECT customers.feed_position()").fetchone()
             db.execute("SELECT customers.unsubscribe(%s)", [consumer])
-            db.execute("SELECT customers.subscribe(%s, customers.feed_position())", [consumer])
+            db.execute("SELECT customers.subscribe(%s, %s)", [consumer, position])
             rows = db.execute(TABLE).fetchall()
         elif rows := db.execute(FETCH, [consumer]).fetchall():
-            db.execute("SELECT customers.acknowledge(%s, %s)", [consumer, rows[-1][3]])
+            position = rows[-1][3]
+            db.execute("SELECT customers.acknowledge(%s, %s)", [consumer, position])
         else:
             return False
-        copy = json.load(open(path)) if os.path.exists(path) else {}
+        copy = load()
         if anew:
             copy = {customer_id: known for customer_id, known in copy.items() if known is None}
         for customer_id, version, fields, *_ in rows:
             known = copy.setdefault(customer_id, {"version": 0})
             if known and version > known["version"]:  # None: erased, and stays so
                 copy[customer_id] = fields and known | fields
+        copy["position"] = position
         with open(path + ".new", "w") as file:
             json.dump(copy, file)
             file.flush()
@@ -48,7 +56,7 @@ def consume(anew):
             read(db, anew=True)
         elif not os.path.exists(path):  # begin at the beginning
             db.execute("SELECT customers.unsubscribe(%s)", [consumer])
-        db.execute("SELECT customers.subscribe(%s)", [consumer])
+        db.execute("SELECT customers.subscribe(%s, %s)", [consumer, load().get("position", 0)])
         while True:
             while read(db):
                 pass

@@ -1,7 +1,8 @@
 //! Keeps a complete copy of the customers: consumer CONNECTION CONSUMER FILE
 //! Listen, then catch up, then read on each notification and at intervals: a notification only says
-//! that there is something. The server keeps our place; events whose version we have come again.
-//! Where the feed cannot go on from our place (PT410), we copy the table and begin behind the copy.
+//! that there is something. The server keeps our place, so that nothing is pruned before we have read
+//! it, and we keep it with the copy, for a failover sets the server's back. Events whose version we
+//! have come again. Where the feed cannot go on (PT410), we copy the table and begin behind the copy.
 use postgres::{Client, NoTls, fallible_iterator::FallibleIterator};
 use serde_json::{Map, Value, from_slice, json, to_vec};
 use std::{env, error::Error, fs, thread::sleep, time::Duration};
@@ -11,20 +12,25 @@ const FETCH: &str = "SELECT customer_id::text, version, coalesce(event -> 'custo
 const TABLE: &str = "SELECT customer_id::text, version, CASE WHEN email NOT LIKE '%@erased.invalid'
                     THEN to_jsonb(customer) END FROM customers.customers AS customer";
 
+fn load(path: &str) -> Result<Map<String, Value>, Box<dyn Error>> {
+    Ok(if fs::exists(path)? { from_slice(&fs::read(path)?)? } else { Map::new() })
+}
+
 fn read(db: &mut Client, consumer: &str, path: &str, anew: bool) -> Result<bool, Box<dyn Error>> {
     // The place moves when the file has been written: whatever cuts us off, it is not ahead of it.
     let mut db = db.transaction()?;
-    let rows = if anew {
+    let (rows, position): (_, i64) = if anew {
+        let position: i64 = db.query_one("SELECT customers.feed_position()", &[])?.get(0);
         db.execute("SELECT customers.unsubscribe($1)", &[&consumer])?;
-        db.execute("SELECT customers.subscribe($1, customers.feed_position())", &[&consumer])?;
-        db.query(TABLE, &[])?
+        db.execute("SELECT customers.subscribe($1, $2)", &[&consumer, &position])?;
+        (db.query(TABLE, &[])?, position)
     } else {
         let events = db.query(FETCH, &[&consumer])?;
-        let Some(last) = events.last() else { return Ok(false) };
-        db.execute("SELECT customers.acknowledge($1, $2)", &[&consumer, &last.get::<_, i64>(3)])?;
-        events
+        let Some(position) = events.last().map(|last| last.get(3)) else { return Ok(false) };
+        db.execute("SELECT customers.acknowledge($1, $2)", &[&consumer, &position])?;
+        (events, position)
     };
-    let mut copy = if fs::exists(path)? { from_slice(&fs::read(path)?)? } else { Map::new() };
+    let mut copy = load(path)?;
     copy.retain(|_, known| !anew || known.is_null());
     for row in &rows {
         let known = copy.entry(row.get::<_, String>(0)).or_insert(json!({"version": 0}));
@@ -35,6 +41,7 @@ fn read(db: &mut Client, consumer: &str, path: &str, anew: bool) -> Result<bool,
             }
         }
     }
+    copy.insert("position".to_owned(), position.into());
     let new = format!("{path}.new");
     fs::write(&new, to_vec(&copy)?)?;
     fs::File::open(&new)?.sync_all()?;
@@ -50,7 +57,8 @@ fn consume(config: &str, consumer: &str, path: &str, anew: bool) -> Result<(), B
     } else if !fs::exists(path)? {
         db.execute("SELECT customers.unsubscribe($1)", &[&consumer])?; // Begin at the beginning.
     }
-    db.execute("SELECT customers.subscribe($1)", &[&consumer])?;
+    let position = load(path)?.get("position").and_then(Value::as_i64).unwrap_or(0);
+    db.execute("SELECT customers.subscribe($1, $2)", &[&consumer, &position])?;
     loop {
         while read(&mut db, consumer, path, false)? {}
         db.notifications().timeout_iter(Duration::from_secs(10)).next()?;

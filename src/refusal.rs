@@ -189,9 +189,9 @@ refusals! {
         "the feed cannot go on from this position: events after it are gone"
         detail "Events up to position {up_to} were pruned."
         hint "Copy everything again: see CONSUMING in the reference of customer_db.";
-    SetBack { end: i64 } "PT410"
-        "the feed cannot go on from this position: it ends before it"
-        detail "The feed was set back by a restore or a failover, and ends at position {end}."
+    SetBack { epoch: i32, end: i64 } "PT410"
+        "the feed cannot go on from this position: what came before it was lost"
+        detail "Epoch {epoch} of the feed ended at position {end}: a failover or a restore has set it back."
         hint "Copy everything again: see CONSUMING in the reference of customer_db.";
     Isolation "25001"
         "the feed can only be read in a READ COMMITTED transaction"
@@ -300,9 +300,9 @@ impl Refusal {
             ("23505", "customers", "customers_email_key") => Some(Self::EmailTaken),
             ("23505", "customers", "customers_pkey") => Some(Self::IdTaken),
             ("23505", "customers", "events_pkey") => Some(Self::PositionsRepeat),
-            // sequence_generator_limit_exceeded: the one error of nextval() that names its sequence in the
-            // message alone.
-            ("2200H", ..) if error.message.contains("events_position_seq") => {
+            // sequence_generator_limit_exceeded of nextval(), numeric_value_out_of_range of setval(): they
+            // name the sequence in the message alone.
+            ("2200H" | "22003", ..) if error.message.contains("events_position_seq") => {
                 Some(Self::PositionsExhausted)
             }
             _ => None,

@@ -75,16 +75,21 @@ CREATE TABLE IF NOT EXISTS customers.feed_epochs (
     first_position bigint      NOT NULL,
     previous_end   bigint      NOT NULL,
     began_at       timestamptz NOT NULL,
-    pruned_to      bigint      NOT NULL DEFAULT 0
+    pruned_to      bigint      NOT NULL DEFAULT 0,
+    history        text        NOT NULL
 );
-COMMENT ON TABLE customers.feed_epochs IS 'Epochs of the feed, and up to where it was pruned; empty while there is one and nothing was. Goes into every dump with the feed.';
+CREATE SEQUENCE IF NOT EXISTS customers.feed_read_seq MINVALUE 0 START 0 OWNED BY customers.feed_epochs.first_position;
+
+COMMENT ON TABLE customers.feed_epochs IS 'Epochs of the feed, one for each server history that wrote to it, and up to where it was pruned. Goes into every dump with the feed.';
 COMMENT ON COLUMN customers.feed_epochs.epoch IS 'Number of the epoch, from 1';
 COMMENT ON COLUMN customers.feed_epochs.first_position IS 'Positions of the epoch are at or above it';
-COMMENT ON COLUMN customers.feed_epochs.previous_end IS 'Position of the last event of the epoch before';
+COMMENT ON COLUMN customers.feed_epochs.previous_end IS 'Position of the last event of the epoch before: readers that were between it and first_position have read what was lost';
 COMMENT ON COLUMN customers.feed_epochs.began_at IS 'When it began';
 COMMENT ON COLUMN customers.feed_epochs.pruned_to IS 'The highest position that was pruned; 0 where none was';
+COMMENT ON COLUMN customers.feed_epochs.history IS 'What wrote it: system identifier, OIDs of database and sequence, timeline';
+COMMENT ON SEQUENCE customers.feed_read_seq IS 'The furthest position that readers have been given';
 
 REVOKE ALL ON SCHEMA customers FROM PUBLIC;
 REVOKE ALL ON customers.customers, customers.events, customers.consumers, customers.erasures, customers.feed_epochs
   FROM PUBLIC;
-REVOKE ALL ON SEQUENCE customers.events_position_seq FROM PUBLIC;
+REVOKE ALL ON SEQUENCE customers.events_position_seq, customers.feed_read_seq FROM PUBLIC;

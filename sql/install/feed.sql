@@ -22,8 +22,8 @@ CREATE FUNCTION subscribe(consumer text, after bigint DEFAULT 0)
     AS 'MODULE_PATHNAME', 'subscribe_wrapper';
 COMMENT ON FUNCTION subscribe(text, bigint) IS
 'Keeps a place in the feed under a name; a consumer that has one keeps the one it has.
-consumer: the name; after: where to begin, 0 for the beginning.
-Refuses with 22021 (a name that is not UTF-8), 22023 (no name or one of more than 200 octets, a position beyond feed_position()), PT410 (events after the position were pruned).';
+consumer: the name; after: where to begin, 0 for the beginning; where a consumer that has a place has read to.
+Refuses with 22021 (a name that is not UTF-8), 22023 (no name or one of more than 200 octets, a position beyond feed_position()), 25006 (on a standby), PT410 (events after the position were pruned, or the position was lost by a failover or a restore: copy everything again).';
 
 CREATE FUNCTION unsubscribe(consumer text)
     RETURNS void

@@ -201,6 +201,10 @@ fn refuse_removal(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
             (_, Operation::Insert) => Refusal::OnlyAsTrigger.raise(),
             (b"customers", _) => Refusal::CustomersStay.raise(),
             (_, Operation::Update) if operation::erases_anybody() => trigger.unchanged(),
+            // Between partitions, an UPDATE deletes.
+            (_, Operation::Update | Operation::Delete) if operation::begins_epoch() => {
+                trigger.unchanged()
+            }
             (_, Operation::Delete) if operation::prunes() => trigger.unchanged(),
             _ => Refusal::EventsStay.raise(),
         }

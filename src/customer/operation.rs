@@ -8,6 +8,8 @@ use std::cell::RefCell;
 pub struct Operation {
     /// Whether old events may be deleted.
     pub prunes: bool,
+    /// Whether events may be moved to other positions.
+    pub begins_epoch: bool,
     /// The customer whose row and events may be redacted.
     pub erases: Option<Uuid>,
     /// The customer whose events get the reason, and the reason.
@@ -33,6 +35,10 @@ pub fn during<T>(operation: Operation, work: impl FnOnce() -> T) -> T {
 
 pub fn prunes() -> bool {
     OPERATION.with_borrow(|operation| operation.prunes)
+}
+
+pub fn begins_epoch() -> bool {
+    OPERATION.with_borrow(|operation| operation.begins_epoch)
 }
 
 pub fn erases_anybody() -> bool {

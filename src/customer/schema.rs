@@ -17,6 +17,8 @@ pub static CUSTOMERS: NamedRelation = NamedRelation::new(c"customers", c"custome
 pub static EVENTS: NamedRelation = NamedRelation::new(c"customers", c"events");
 /// The sequence that positions are drawn from.
 pub static POSITIONS: NamedRelation = NamedRelation::new(c"customers", c"events_position_seq");
+/// The sequence whose value is the furthest position that readers have been given.
+pub static FEED_READ: NamedRelation = NamedRelation::new(c"customers", c"feed_read_seq");
 
 /// In the order of `customers.profile`. An adopted table may have them in another order, among other columns.
 pub const CUSTOMER_COLUMNS: [Column; 7] = [
@@ -56,12 +58,13 @@ pub const ERASURE_COLUMNS: [Column; 4] = [
     Column::optional(c"reason", TEXTOID),
 ];
 
-const EPOCH_COLUMNS: [Column; 5] = [
+const EPOCH_COLUMNS: [Column; 6] = [
     Column::required(c"epoch", INT4OID),
     Column::required(c"first_position", INT8OID),
     Column::required(c"previous_end", INT8OID),
     Column::required(c"began_at", TIMESTAMPTZOID),
     Column::required(c"pruned_to", INT8OID),
+    Column::required(c"history", TEXTOID),
 ];
 
 /// Every table and its columns.

@@ -1,13 +1,13 @@
 //! Consumers: named readers of the feed whose position the database keeps.
 
-use super::positions::{self, Feed};
+use super::positions::{self, with_bounds};
 use super::reading::{end_of_feed, events_past};
 use crate::customer::data_owner::as_data_owner;
 use crate::postgres::error::OrRaise;
 use crate::postgres::result_set::ResultSet;
 use crate::postgres::statement::{Statement, connected};
 use crate::postgres::text::Text;
-use crate::postgres::transaction::{wait_a_little, with_latest_snapshot};
+use crate::postgres::transaction::wait_a_little;
 use crate::refusal::Refusal;
 use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID};
@@ -27,12 +27,13 @@ fn subscribe(consumer: Option<Text<'_>>, after: Option<i64>) {
     as_data_owner(|| {
         let consumer = named(consumer).or_raise().into_datum();
         let after = given(after, "after").or_raise();
+        // The place that the database keeps is set back with it; the consumer knows how far it was.
+        with_bounds(|bounds| bounds.refuse_lost(after)).or_raise();
         if PLACE.read_value::<i64>(&[consumer]).is_some() {
             return;
         }
         ensure_read(after).or_raise();
-        let feed = Feed::look();
-        with_latest_snapshot(|| feed.check_place(after)).or_raise();
+        with_bounds(|bounds| bounds.check_place(after)).or_raise();
         connected(|_| SUBSCRIBE.run(&[consumer, after.into_datum()], |_| {}));
     });
 }

@@ -1,8 +1,195 @@
-//! customers.feed_epochs: the position up to which the feed was pruned.
+//! Epochs: stretches of positions that one server history wrote. customers.feed_epochs has one row for each,
+//! and the position up to which the feed was pruned.
+//!
+//! A failover, a recovery to a moment or a restored dump takes back events that readers may have seen. Whoever
+//! is the first to draw a position afterwards begins a new epoch, far above every position of the one before,
+//! and records where that ended: a reader that was further is refused, whatever the feed contains by then.
 
+use crate::customer::operation::{self, Operation};
+use crate::customer::schema::FEED_READ;
+use crate::postgres::ffi;
+use crate::postgres::relation::OpenRelation;
+use crate::postgres::sequence;
 use crate::postgres::statement::{Statement, connected};
+use crate::postgres::text::Text;
+use crate::postgres::transaction::with_latest_snapshot;
+use crate::postgres::user_lock::{Class, KEY_BITS, Mode};
+use crate::refusal::Refusal;
 use pgrx::IntoDatum;
-use pgrx::pg_sys::BuiltinOid::INT8OID;
+use pgrx::pg_sys;
+use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8OID, OIDOID, TEXTOID};
+
+/// Every epoch but the first begins at a multiple of this.
+const STRIDE: i64 = 10_000_000_000;
+/// An epoch begins at least this far above every position known here: further than a history that was lost
+/// can have gone on.
+const MARGIN: i64 = 1_000_000_000;
+
+/// Distinguishes the locks of this module among the user locks. 11 bits.
+const LOCKS: Class = Class(0x62E);
+/// The key of the one lock, which the transaction that begins an epoch holds.
+const BEGINNING: i64 = 0;
+
+/// The highest position of which a whole epoch still follows.
+const KEY_LIMIT: i64 = (1 << KEY_BITS) - STRIDE;
+
+/// How many of the last positions are searched for one that is missing.
+const SEARCHED: i64 = 100_000;
+
+/// What wrote a position: system identifier, database, sequence and timeline. It differs after a failover, a
+/// recovery, a restored dump, a switch-over and an upgrade.
+pub struct History {
+    /// All but the timeline.
+    files: String,
+    timeline: pg_sys::TimeLineID,
+}
+
+impl History {
+    /// That of this server, which is not in recovery.
+    fn of(sequence: pg_sys::Oid) -> Self {
+        // SAFETY: the timeline is known once recovery has ended, and the caller does not write before.
+        let (database, timeline) =
+            unsafe { (pg_sys::MyDatabaseId, ffi::GetWALInsertionTimeLine()) };
+        let system = ffi::GetSystemIdentifier();
+        Self { files: format!("{system}/{database}/{sequence}/"), timeline }
+    }
+
+    fn text(&self) -> String {
+        format!("{}{}", self.files, self.timeline)
+    }
+}
+
+/// How the latest epoch relates to the history of this server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Writer {
+    /// Positions drawn here belong to it.
+    ThisHistory,
+    /// It was written before a failover or a recovery of the same files, whose WAL is complete up to some point.
+    EarlierTimeline,
+    /// It comes from other files: by a dump or by logical replication.
+    OtherFiles,
+    /// No epoch is recorded: nothing was written here yet, or the first transaction is still open.
+    Nobody,
+}
+
+struct Epoch {
+    number: i32,
+    first_position: i64,
+    previous_end: i64,
+    pruned_to: i64,
+    history: String,
+}
+
+/// The epochs that a snapshot shows, in order.
+pub struct Epochs {
+    list: Vec<Epoch>,
+    /// The history of this server.
+    here: History,
+}
+
+impl Epochs {
+    /// As the active snapshot shows them.
+    pub fn read(sequence: pg_sys::Oid) -> Self {
+        static READ: Statement = Statement::new(
+            c"SELECT epoch, first_position, previous_end, pruned_to, history
+                FROM customers.feed_epochs ORDER BY epoch",
+            &[],
+        );
+        let mut list = Vec::new();
+        connected(|_| {
+            READ.read(&[], |row| {
+                list.push(Epoch {
+                    number: row.get(1).unwrap_or_default(),
+                    first_position: row.get(2).unwrap_or_default(),
+                    previous_end: row.get(3).unwrap_or_default(),
+                    pruned_to: row.get(4).unwrap_or_default(),
+                    history: row.get::<Text>(5).map_or(String::new(), |text| text.lossy().into()),
+                });
+            });
+        });
+        Self { list, here: History::of(sequence) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub fn writer(&self) -> Writer {
+        match self.list.last().map(|epoch| &epoch.history) {
+            None => Writer::Nobody,
+            Some(history) if *history == self.here.text() => Writer::ThisHistory,
+            Some(history) if history.starts_with(&self.here.files) => Writer::EarlierTimeline,
+            Some(_) => Writer::OtherFiles,
+        }
+    }
+
+    /// Whether the latest epoch was written by another history than this server's.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.writer(), Writer::EarlierTimeline | Writer::OtherFiles)
+    }
+
+    pub fn is_of_other_files(&self) -> bool {
+        self.writer() == Writer::OtherFiles
+    }
+
+    /// The number of the latest epoch.
+    pub fn latest(&self) -> i32 {
+        self.list.last().map_or(1, |epoch| epoch.number)
+    }
+
+    /// The first position of the latest epoch.
+    pub fn first_position(&self) -> i64 {
+        self.list.last().map_or(1, |epoch| epoch.first_position)
+    }
+
+    /// The first position of the epoch after the latest: a multiple of STRIDE above every position known here.
+    ///
+    /// Two servers that were promoted from the same one have different timelines, so they begin different epochs: a
+    /// reader of the one that is lost is not taken for one of the other.
+    fn next_first_position(&self, known: i64, drawn: i64) -> i64 {
+        let above = |position: i64| position.saturating_add(MARGIN + STRIDE - 1) / STRIDE;
+        let next = above(known.max(self.first_position()));
+        let Some(latest) = self.list.last().filter(|_| self.writer() == Writer::EarlierTimeline)
+        else {
+            return next.max(above(drawn)).saturating_mul(STRIDE);
+        };
+        let timeline = latest.history.strip_prefix(&self.here.files).and_then(|t| t.parse().ok());
+        let promotions = i64::from(self.here.timeline) - timeline.unwrap_or(0);
+        let next = next.max(latest.first_position / STRIDE + promotions);
+        // Only this timeline draws in the epoch; where a transaction that had begun it was rolled back, it goes on.
+        let is_begun = drawn / STRIDE == next;
+        if is_begun {
+            next.saturating_mul(STRIDE)
+        } else {
+            next.max(above(drawn)).saturating_mul(STRIDE)
+        }
+    }
+
+    /// The highest position that was pruned; 0 where none was.
+    pub fn pruned_to(&self) -> i64 {
+        self.list.iter().map(|epoch| epoch.pruned_to).max().unwrap_or_default()
+    }
+
+    /// The epoch that ended before `position` and whose successor begins after it, and where it ended.
+    pub fn ended_before(&self, position: i64) -> Option<(i32, i64)> {
+        let index = self
+            .list
+            .iter()
+            .position(|epoch| epoch.previous_end < position && position < epoch.first_position)?;
+        let previous = index.checked_sub(1).and_then(|index| self.list.get(index));
+        let number = previous.map_or(self.list[index].number.saturating_sub(1), |e| e.number);
+        Some((number, self.list[index].previous_end))
+    }
+}
+
+/// Whether the active snapshot shows an event at a position.
+pub fn has_event(position: i64) -> bool {
+    static EXISTS: Statement = Statement::new(
+        c"SELECT EXISTS (SELECT FROM customers.events WHERE position = $1)",
+        &[INT8OID],
+    );
+    EXISTS.read_value(&[position.into_datum()]) == Some(true)
+}
 
 /// The position of the last event that the active snapshot shows; None if there is none.
 pub fn last_event() -> Option<i64> {
@@ -10,20 +197,170 @@ pub fn last_event() -> Option<i64> {
     LAST.read_value(&[])
 }
 
-/// The highest position that was pruned, as the active snapshot has it; 0 where none was.
-pub fn pruned_to() -> i64 {
-    static PRUNED_TO: Statement =
-        Statement::new(c"SELECT max(pruned_to) FROM customers.feed_epochs", &[]);
-    PRUNED_TO.read_value(&[]).unwrap_or_default()
+/// Where the latest epoch ended, if this server's history did not write it: the last event before which none can
+/// have been lost; as the active snapshot shows it. Readers get nothing beyond it until the next epoch begins.
+///
+/// On a promoted standby an event may be missing though later ones are there, if its transaction drew its
+/// position before theirs and committed after the last WAL that arrived. A reader of the lost history may have
+/// read it. Up to the position that readers keep in WAL, none can have been lost, so the epoch ends before the
+/// first position missing beyond that one.
+pub fn end_of_latest(epochs: &Epochs) -> i64 {
+    static BEFORE_THE_FIRST_GAP: Statement = Statement::new(
+        c"SELECT before
+            FROM (SELECT position, lag(position, 1, $1) OVER (ORDER BY position) AS before
+                    FROM customers.events
+                   WHERE position > $1 AND position <= $2) AS events
+           WHERE position > before + 1
+           ORDER BY position
+           LIMIT 1",
+        &[INT8OID, INT8OID],
+    );
+    let pruned_to = epochs.pruned_to();
+    let last = last_event().unwrap_or_default().max(pruned_to);
+    if epochs.writer() != Writer::EarlierTimeline {
+        return last;
+    }
+    let read = sequence::last_value(&FEED_READ.open(pg_sys::AccessShareLock));
+    let searched_from =
+        [pruned_to, epochs.first_position() - 1, last - SEARCHED].into_iter().fold(read, i64::max);
+    let before =
+        BEFORE_THE_FIRST_GAP.read_value::<i64>(&[searched_from.into_datum(), last.into_datum()]);
+    before.unwrap_or(last)
+}
+
+/// What a transaction found before it drew positions.
+pub enum Begun {
+    /// The epoch is recorded by an earlier transaction, so the session need not look again.
+    Before,
+    /// The transaction itself has recorded it, or it is among the first of an installation.
+    Now,
+    /// The transaction has recorded it, and is to move these events into it once it holds its lock.
+    Moving(EventsBeyond),
+}
+
+/// Events of an epoch beyond its end.
+pub struct EventsBeyond {
+    end: i64,
+    last: i64,
+}
+
+/// Makes sure that what is drawn from the sequence belongs to an epoch of this server's history, and begins one if
+/// none is recorded. Waits for another transaction that begins one: what is drawn meanwhile would be in no epoch if
+/// that transaction were rolled back.
+pub fn ensure_begun(sequence: &OpenRelation) -> Begun {
+    let read = || with_latest_snapshot(|| Epochs::read(sequence.oid()));
+    let mut epochs = read();
+    let is_first =
+        epochs.writer() == Writer::Nobody && sequence::last_value(sequence) >= highest_known();
+    if is_first {
+        // Nobody waits for the first transaction of an installation, before which there is nothing to lose.
+        if LOCKS.try_lock(BEGINNING, 0, Mode::Exclusive).is_some() && read().is_empty() {
+            record(1, 1, 0, 0, &epochs.here);
+        }
+        return Begun::Now;
+    }
+    if epochs.writer() != Writer::ThisHistory {
+        LOCKS.lock(BEGINNING, 0, Mode::Exclusive);
+        epochs = read();
+    }
+    if epochs.writer() == Writer::ThisHistory {
+        return Begun::Before;
+    }
+    begin(sequence, &epochs).map_or(Begun::Now, Begun::Moving)
+}
+
+/// The highest position that was recorded, acknowledged or pruned.
+pub fn highest_known() -> i64 {
+    static HIGHEST: Statement = Statement::new(
+        c"SELECT greatest(0, (SELECT max(position) FROM customers.events),
+                             (SELECT max(position) FROM customers.consumers),
+                             (SELECT max(pruned_to) FROM customers.feed_epochs))",
+        &[],
+    );
+    with_latest_snapshot(|| HIGHEST.read_value(&[])).unwrap_or_default()
+}
+
+fn begin(sequence: &OpenRelation, epochs: &Epochs) -> Option<EventsBeyond> {
+    let drawn = sequence::last_value(sequence);
+    let read = sequence::last_value(&FEED_READ.open(pg_sys::AccessShareLock));
+    let first = epochs.next_first_position(highest_known().max(read), drawn);
+    if first > KEY_LIMIT {
+        Refusal::PositionsExhausted.raise();
+    }
+    if drawn < first {
+        set_last_value(sequence, first - 1);
+    }
+    let (last, end) = with_latest_snapshot(|| (last_event(), end_of_latest(epochs)));
+    // A dump may leave the events out. What was drawn before counts as pruned then.
+    let left_out = last.is_none() && epochs.writer() == Writer::OtherFiles && drawn < first;
+    let pruned_to = if left_out { epochs.pruned_to().max(drawn) } else { epochs.pruned_to() };
+    record((first / STRIDE) as i32 + 1, first, end.max(pruned_to), pruned_to, &epochs.here);
+    last.filter(|last| *last > end).map(|last| EventsBeyond { end, last })
+}
+
+fn set_last_value(sequence: &OpenRelation, value: i64) {
+    static SETVAL: Statement =
+        Statement::new(c"SELECT pg_catalog.setval($1::regclass, $2)", &[OIDOID, INT8OID]);
+    connected(|_| SETVAL.run(&[sequence.oid().into_datum(), value.into_datum()], |_| {}));
+}
+
+fn record(number: i32, first: i64, previous_end: i64, pruned_to: i64, here: &History) {
+    static RECORD: Statement = Statement::new(
+        c"INSERT INTO customers.feed_epochs (epoch, first_position, previous_end, began_at, pruned_to, history)
+          VALUES ($1, $2, $3, now(), $4, $5)",
+        &[INT4OID, INT8OID, INT8OID, INT8OID, TEXTOID],
+    );
+    let params = [
+        number.into_datum(),
+        first.into_datum(),
+        previous_end.into_datum(),
+        pruned_to.into_datum(),
+        here.text().into_datum(),
+    ];
+    connected(|_| RECORD.run(&params, |_| {}));
+}
+
+/// Gives events beyond the end of their epoch new positions, in order, in the one that begins. The transaction's
+/// lock keeps readers from passing them before it ends.
+pub fn move_up(EventsBeyond { end, last }: EventsBeyond) {
+    static BEYOND: Statement = Statement::new(
+        c"SELECT position FROM customers.events WHERE position > $1 AND position <= $2 ORDER BY position",
+        &[INT8OID, INT8OID],
+    );
+    static MOVE: Statement = Statement::new(
+        c"UPDATE customers.events SET position = DEFAULT, announce = NULL WHERE position = $1",
+        &[INT8OID],
+    );
+    let mut beyond = Vec::new();
+    connected(|_| {
+        BEYOND.run(&[end.into_datum(), last.into_datum()], |row| {
+            beyond.extend(row.get::<i64>(1));
+        });
+    });
+    let begins_epoch = Operation { begins_epoch: true, ..Operation::default() };
+    operation::during(begins_epoch, || {
+        for position in beyond {
+            connected(|_| MOVE.run(&[position.into_datum()], |_| {}));
+        }
+    });
+}
+
+/// Keeps in WAL how far the feed was complete when readers were given events; see [`end_of_latest`].
+pub fn keep_read(position: i64) {
+    let read = FEED_READ.open(pg_sys::RowExclusiveLock);
+    if sequence::last_value(&read) < position {
+        sequence::advance(&read, position);
+    }
 }
 
 /// Stores the position up to which the feed was pruned, for readers and for dumps.
-pub fn keep_pruned_to(position: i64) {
+pub fn keep_pruned_to(position: i64, sequence: pg_sys::Oid) {
     static KEEP: Statement = Statement::new(
-        c"INSERT INTO customers.feed_epochs AS kept (epoch, first_position, previous_end, began_at, pruned_to)
-          SELECT coalesce(max(epoch), 1), 1, 0, now(), $1 FROM customers.feed_epochs
+        c"INSERT INTO customers.feed_epochs AS kept (epoch, first_position, previous_end, began_at, pruned_to, history)
+          SELECT coalesce(max(epoch), 1), 1, 0, now(), $1, $2 FROM customers.feed_epochs
           ON CONFLICT (epoch) DO UPDATE SET pruned_to = greatest(kept.pruned_to, excluded.pruned_to)",
-        &[INT8OID],
+        &[INT8OID, TEXTOID],
     );
-    connected(|_| KEEP.run(&[position.into_datum()], |_| {}));
+    let here = History::of(sequence).text();
+    connected(|_| KEEP.run(&[position.into_datum(), here.into_datum()], |_| {}));
 }

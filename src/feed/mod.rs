@@ -1,6 +1,7 @@
 //! The feed: events in an order in which no reader misses one, and the notifications that announce them.
 
 mod consumers;
+mod document;
 mod epochs;
 pub mod event;
 mod event_writer;

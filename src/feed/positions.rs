@@ -7,31 +7,40 @@
 //! two, the watermark. A writer whose lock it did not see will draw above H, one whose lock it saw draws
 //! above M, and one that has ended is visible in the snapshot. `doc/watermark.md` has the full argument.
 
-use super::epochs;
+use super::epochs::{self, Begun, Epochs};
 use super::worker::slot;
 use crate::customer::schema::{EVENTS, POSITIONS};
 use crate::postgres::error::OrRaise;
 use crate::postgres::ffi;
 use crate::postgres::relation::OpenRelation;
-use crate::postgres::statement::Statement;
+use crate::postgres::sequence::last_value;
 use crate::postgres::transaction::with_latest_snapshot;
+use crate::postgres::user_lock::{Class, KEY_BITS, Mode, UserLock};
 use crate::refusal::Refusal;
 use pgrx::prelude::*;
 use std::cell::Cell;
 
-/// Distinguishes these locks among the user locks, which no SQL function can take. 11 bits.
-const LOCK_CLASS: u32 = 0x62D;
-/// A position must be exact as a JSON number, so it has at most this many bits; so has a key, which is a position.
-const POSITION_BITS: u32 = 53;
-/// The number of bits of a key that do not fit into the third field of a lock's tag.
-const HIGH_KEY_BITS: u32 = POSITION_BITS - 32;
+/// Distinguishes these locks among the user locks. 11 bits.
+const LOCKS: Class = Class(0x62D);
 
 thread_local! {
     /// The lock that the current transaction holds.
-    static HELD: Cell<Option<pg_sys::LOCKTAG>> = const { Cell::new(None) };
-    /// The sequence that this session has drawn from, the position that it had reached, and when it was last
-    /// compared with the feed, in microseconds since 2000.
-    static REACHED: Cell<(pg_sys::Oid, i64, i64)> = const { Cell::new((pg_sys::InvalidOid, -1, 0)) };
+    static HELD: Cell<Option<UserLock>> = const { Cell::new(None) };
+    /// What this session has drawn from.
+    static DRAWN: Cell<Drawn> = const {
+        Cell::new(Drawn { sequence: pg_sys::InvalidOid, begun: false, reached: -1, compared_at: 0 })
+    };
+}
+
+#[derive(Clone, Copy)]
+struct Drawn {
+    sequence: pg_sys::Oid,
+    /// Whether an epoch of this server's history is known to be recorded.
+    begun: bool,
+    /// The position that the sequence had reached.
+    reached: i64,
+    /// When it was last compared with the tables, in microseconds since 2000.
+    compared_at: i64,
 }
 
 /// Draws positions for the events of one statement.
@@ -45,8 +54,12 @@ impl Positions {
     /// Takes the transaction's lock, unless it is held already.
     pub fn open() -> Self {
         let sequence = open_sequence();
-        let key = HELD.get().map_or_else(|| hold(&sequence), |tag| key_of(&tag));
-        Self { sequence, key }
+        let begun = compare(&sequence);
+        let lock = HELD.get().unwrap_or_else(|| hold(&sequence));
+        if let Some(Begun::Moving(events)) = begun {
+            epochs::move_up(events);
+        }
+        Self { sequence, key: lock.key() }
     }
 
     pub fn sequence(&self) -> pg_sys::Oid {
@@ -59,11 +72,10 @@ impl Positions {
         if position <= self.key {
             Refusal::PositionsRepeat.raise();
         }
-        if position >> POSITION_BITS != 0 {
+        if position >> KEY_BITS != 0 {
             Refusal::PositionsExhausted.raise();
         }
-        let (_, _, compared_at) = REACHED.get();
-        REACHED.set((self.sequence.oid(), position, compared_at));
+        DRAWN.set(Drawn { reached: position, ..DRAWN.get() });
         position
     }
 }
@@ -73,84 +85,75 @@ fn open_sequence() -> OpenRelation {
     if sequence.is_sequence() { sequence } else { Refusal::NotAttached.raise() }
 }
 
-/// Takes the transaction's lock, and returns its key.
-fn hold(sequence: &OpenRelation) -> i64 {
-    let key = last_position(sequence);
-    refuse_to_repeat(sequence.oid(), key);
-    let tag = lock(key);
+/// Takes the transaction's lock.
+fn hold(sequence: &OpenRelation) -> UserLock {
+    let key = last_value(sequence);
+    let lock = lock(key);
     // Between reading the key and taking the lock, others may have drawn positions, and readers may have
     // passed the key. Now that the lock is held, no reader passes its key, so a key that is read again lies
     // at or above every reader's position.
-    let later = last_position(sequence);
-    if later > key {
-        let later_tag = lock(later);
-        release(&tag);
-        HELD.set(Some(later_tag));
-        return later;
-    }
-    HELD.set(Some(tag));
-    key
+    let later = last_value(sequence);
+    let lock = if later > key {
+        let later = self::lock(later);
+        lock.release();
+        later
+    } else {
+        lock
+    };
+    HELD.set(Some(lock));
+    lock
 }
 
-/// Takes the lock with a key, for the transaction and not for a savepoint: a rollback to the savepoint
-/// would release it, while the transaction goes on drawing positions.
-fn lock(key: i64) -> pg_sys::LOCKTAG {
-    if key >> POSITION_BITS != 0 {
+/// Takes the lock with a key. It also contains the process id: otherwise writers that begin at the same time
+/// would contend for one entry of the lock table.
+fn lock(key: i64) -> UserLock {
+    if key >> KEY_BITS != 0 {
         Refusal::PositionsExhausted.raise();
     }
-    let tag = tag_of(key);
-    // SAFETY: TopTransactionResourceOwner exists in a transaction. If LockAcquire raises, the abort sets
-    // CurrentResourceOwner.
-    unsafe {
-        let owner = pg_sys::CurrentResourceOwner;
-        pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
-        pg_sys::LockAcquire(&tag, pg_sys::ShareLock as i32, false, false);
-        pg_sys::CurrentResourceOwner = owner;
-    }
-    tag
+    // SAFETY: set once, when the backend starts.
+    LOCKS.lock(key, unsafe { pg_sys::MyProcPid } as u16, Mode::Share)
 }
 
-/// Releases a lock that [`lock`] has taken.
-fn release(tag: &pg_sys::LOCKTAG) {
-    // SAFETY: the lock was taken with TopTransactionResourceOwner, which lives until the transaction's
-    // locks are released.
-    unsafe {
-        let owner = pg_sys::CurrentResourceOwner;
-        pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
-        pg_sys::LockRelease(tag, pg_sys::ShareLock as i32, false);
-        pg_sys::CurrentResourceOwner = owner;
-    }
-}
-
-/// Refuses to draw from a sequence that was set back, by setval() or by a restore without its value: positions
-/// would be drawn twice, or below a consumer's place. Compares it with the tables when a session begins, when it
+/// Compares the sequence with the tables, where that may be necessary: when a session begins, when the sequence
 /// has gone back behind where the session knows it to have been, and once a second while others draw as well.
-fn refuse_to_repeat(sequence: pg_sys::Oid, last: i64) {
+///
+/// Begins an epoch after a failover or a restore. Within an epoch, refuses to draw from a sequence that was set
+/// back: positions would be drawn twice, or below a consumer's place.
+fn compare(sequence: &OpenRelation) -> Option<Begun> {
     const SECOND: i64 = 1_000_000;
-    static FURTHEST_CONSUMER: Statement =
-        Statement::new(c"SELECT max(position) FROM customers.consumers", &[]);
-    let (of, reached, compared_at) = REACHED.get();
-    let now = ffi::GetCurrentTransactionStartTimestamp();
-    let is_recent = (0..SECOND).contains(&(now - compared_at));
-    if of == sequence && (last == reached || last > reached && is_recent) {
-        return;
+    let drawn = DRAWN.get();
+    let is_known = drawn.sequence == sequence.oid() && drawn.begun;
+    if is_known && HELD.get().is_some() {
+        return None;
     }
-    let highest = with_latest_snapshot(|| {
-        let consumer = FURTHEST_CONSUMER.read_value::<i64>(&[]);
-        epochs::last_event().max(consumer).max(Some(epochs::pruned_to()))
-    });
-    if Some(last) < highest {
+    let now = ffi::GetCurrentTransactionStartTimestamp();
+    let is_recent = (0..SECOND).contains(&(now - drawn.compared_at));
+    let last = last_value(sequence);
+    if is_known && (last == drawn.reached || last > drawn.reached && is_recent) {
+        return None;
+    }
+    let is_first = HELD.get().is_none();
+    let begun = epochs::ensure_begun(sequence);
+    let last = last_value(sequence);
+    if last < epochs::highest_known() {
         Refusal::PositionsRepeat.raise();
     }
-    REACHED.set((sequence, last, now));
+    DRAWN.set(Drawn {
+        sequence: sequence.oid(),
+        // A row that the transaction itself has written may yet be rolled back, with a savepoint even.
+        begun: is_first && matches!(begun, Begun::Before),
+        reached: last,
+        compared_at: now,
+    });
+    Some(begun)
 }
 
 /// Releases the lock slightly before PostgreSQL would, then wakes the worker, which would otherwise find
 /// the lock still held and sleep again. By now the transaction is visible or aborted. Must not fail: a
 /// commit cannot be undone any more.
 pub fn end_transaction() {
-    if let Some(tag) = HELD.take() {
-        release(&tag);
+    if let Some(lock) = HELD.take() {
+        lock.release();
         slot::wake_worker();
     }
 }
@@ -175,8 +178,8 @@ impl Watermark {
         refuse_standby().or_raise();
         let sequence = open_sequence();
         // The proof requires this order: first the sequence, then the locks, and the snapshot after both.
-        let last = last_position(&sequence);
-        Self { last, sequence: sequence.oid(), lowest_key: lowest_key() }
+        let last = last_value(&sequence);
+        Self { last, sequence: sequence.oid(), lowest_key: LOCKS.lowest_key() }
     }
 
     /// A snapshot taken after this was read sees every event that will ever exist up to here.
@@ -185,40 +188,74 @@ impl Watermark {
     }
 }
 
-/// How far the feed goes for a reader.
-pub struct Feed(Watermark);
+/// Runs `work` with the bounds of the feed, and with a snapshot that was taken after them as the active one: what was
+/// pruned and what is left must be read with the same.
+pub fn with_bounds<T>(work: impl FnOnce(&Bounds) -> T) -> T {
+    EVENTS.refuse_inheritance();
+    // Before the sequence: an event that is there now was drawn from it before.
+    let last_event = with_latest_snapshot(epochs::last_event).unwrap_or_default();
+    let watermark = Watermark::read();
+    // Where the sequence was set back, nothing is drawn from it, so the feed ends with its last event, or before one
+    // of a writer that has drawn and is still open.
+    let watermark = Watermark { last: watermark.last.max(last_event), ..watermark };
+    with_latest_snapshot(|| work(&Bounds::at(&watermark)))
+}
 
-impl Feed {
-    pub fn look() -> Self {
-        EVENTS.refuse_inheritance();
-        // Before the sequence: an event that is there now was drawn from it before.
-        let last_event = with_latest_snapshot(epochs::last_event).unwrap_or_default();
-        let mut watermark = Watermark::read();
-        if watermark.last < last_event {
-            // The sequence was set back. Nothing is drawn from it then, so the feed ends with its last event, or
-            // before one of a writer that has drawn and is still open.
-            watermark.last = last_event;
-        }
-        Self(watermark)
-    }
-
+/// From where to where the feed can be read.
+pub struct Bounds {
+    pub sequence: pg_sys::Oid,
+    epochs: Epochs,
+    /// No event at or below it is left.
+    pub pruned_to: i64,
+    /// No reader is further.
+    end: i64,
     /// As [`Watermark::complete_to`].
-    pub fn complete_to(&self) -> i64 {
-        self.0.complete_to()
+    pub complete_to: i64,
+}
+
+impl Bounds {
+    /// As the active snapshot shows them.
+    fn at(watermark: &Watermark) -> Self {
+        let epochs = Epochs::read(watermark.sequence);
+        let (mut pruned_to, mut end) = (epochs.pruned_to(), watermark.last);
+        if epochs.has_ended() {
+            // A feed that was restored without its events counts as pruned to where its sequence stands.
+            if epochs.is_of_other_files() && epochs::last_event().is_none() {
+                pruned_to = pruned_to.max(watermark.last);
+            }
+            end = epochs::end_of_latest(&epochs);
+        }
+        let end = end.max(pruned_to);
+        let complete_to = watermark.lowest_key.map_or(end, |key| end.min(key));
+        Self { sequence: watermark.sequence, epochs, pruned_to, end, complete_to }
     }
 
-    /// Refuses a position from which the feed cannot be continued, judged by the active snapshot.
+    /// Refuses a position from which the feed cannot be continued.
     pub fn check_place(&self, place: i64) -> Result<(), Refusal> {
-        let pruned_to = epochs::pruned_to();
-        let end = self.0.last.max(pruned_to);
         if place < 0 {
-            Err(Refusal::NegativePosition)
-        } else if place < pruned_to {
-            Err(Refusal::Pruned { up_to: pruned_to })
-        } else if place > end {
-            Err(Refusal::SetBack { end })
-        } else {
-            Ok(())
+            return Err(Refusal::NegativePosition);
+        }
+        if place < self.pruned_to {
+            return Err(Refusal::Pruned { up_to: self.pruned_to });
+        }
+        self.refuse_lost(place)?;
+        if place > self.end {
+            return Err(Refusal::SetBack { epoch: self.epochs.latest(), end: self.end });
+        }
+        Ok(())
+    }
+
+    /// Refuses a position that lies in what an epoch has lost.
+    pub fn refuse_lost(&self, place: i64) -> Result<(), Refusal> {
+        if self.epochs.has_ended() && place > self.end {
+            return Err(Refusal::SetBack { epoch: self.epochs.latest(), end: self.end });
+        }
+        match self.epochs.ended_before(place) {
+            // What was prepared before an epoch ended and committed afterwards lies beyond its end.
+            Some((epoch, end)) if place > self.pruned_to && !epochs::has_event(place) => {
+                Err(Refusal::SetBack { epoch, end })
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -237,69 +274,4 @@ pub fn ensure_readable() -> Result<(), Refusal> {
 fn refuse_standby() -> Result<(), Refusal> {
     // SAFETY: has no precondition.
     if unsafe { pg_sys::RecoveryInProgress() } { Err(Refusal::Standby) } else { Ok(()) }
-}
-
-/// The lowest key that any transaction holds in this database.
-fn lowest_key() -> Option<i64> {
-    // SAFETY: GetLockStatusData returns a palloc'ed copy of the lock table, with `nelements` entries.
-    let locks = unsafe {
-        let data = &*pg_sys::GetLockStatusData();
-        std::slice::from_raw_parts(data.locks, data.nelements as usize)
-    };
-    locks
-        .iter()
-        .filter(|lock| lock.holdMask != 0 && is_ours(&lock.locktag))
-        .map(|lock| key_of(&lock.locktag))
-        .min()
-}
-
-/// The tag of a lock with this key. It also contains the process id: otherwise writers that begin at the
-/// same time would contend for one entry of the lock table.
-fn tag_of(key: i64) -> pg_sys::LOCKTAG {
-    pg_sys::LOCKTAG {
-        // SAFETY: set once, when the backend starts.
-        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: LOCK_CLASS << HIGH_KEY_BITS | (key >> 32) as u32,
-        locktag_field3: key as u32,
-        // SAFETY: set once, when the backend starts.
-        locktag_field4: unsafe { pg_sys::MyProcPid } as u16,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_USERLOCK as u8,
-        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-    }
-}
-
-fn is_ours(tag: &pg_sys::LOCKTAG) -> bool {
-    let ours = tag_of(0);
-    tag.locktag_type == ours.locktag_type
-        && tag.locktag_lockmethodid == ours.locktag_lockmethodid
-        && tag.locktag_field1 == ours.locktag_field1
-        && tag.locktag_field2 >> HIGH_KEY_BITS == LOCK_CLASS
-}
-
-fn key_of(tag: &pg_sys::LOCKTAG) -> i64 {
-    let high = tag.locktag_field2 & ((1 << HIGH_KEY_BITS) - 1);
-    i64::from(high) << 32 | i64::from(tag.locktag_field3)
-}
-
-/// The last position drawn by any transaction; 0 before the first. Reads the sequence's page as nextval()
-/// does, without a privilege check: a role that may write customers need not have the right to read the
-/// feed. A sequence that was restarted counts as drawn up to its next value.
-fn last_position(sequence: &OpenRelation) -> i64 {
-    // SAFETY: a sequence has one page with one row, which is copied under the buffer's share lock, so that
-    // nobody changes it meanwhile. Follows read_seq_tuple of sequence.c.
-    let state = unsafe {
-        let relation = sequence.as_ptr();
-        ffi::with_error_boundary(|| {
-            let buffer = ffi::ReadBuffer(relation, 0);
-            ffi::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-            let page = pg_sys::BufferGetPage(buffer);
-            let item = (*page.cast::<pg_sys::PageHeaderData>()).pd_linp.as_ptr();
-            let row = page.add((*item).lp_off() as usize);
-            let header = (*row.cast::<pg_sys::HeapTupleHeaderData>()).t_hoff;
-            let state = row.add(header.into()).cast::<pg_sys::FormData_pg_sequence_data>().read();
-            ffi::UnlockReleaseBuffer(buffer);
-            state
-        })
-    };
-    if state.is_called { state.last_value } else { state.last_value - 1 }
 }

@@ -1,12 +1,11 @@
 //! Pruning: deleting old events.
 
 use super::epochs;
-use super::positions::{self, Feed};
+use super::positions::{self, with_bounds};
 use crate::customer::data_owner::as_data_owner;
 use crate::customer::operation::{self, Operation};
 use crate::postgres::error::OrRaise;
 use crate::postgres::statement::Statement;
-use crate::postgres::transaction::with_latest_snapshot;
 use crate::refusal::Refusal;
 use pgrx::IntoDatum;
 use pgrx::datum::Interval;
@@ -59,15 +58,15 @@ fn prune(older_than: Interval, max_events: i64) -> i64 {
           SELECT count(*) FROM deleted",
         &[INT8OID, INT8OID],
     );
-    let feed = Feed::look();
-    let begin = with_latest_snapshot(epochs::pruned_to);
+    let (sequence, begin, complete_to) =
+        with_bounds(|bounds| (bounds.sequence, bounds.pruned_to, bounds.complete_to));
     let (mut pruned_to, mut deleted) = (begin, 0);
     while deleted < max_events {
         let chunk = CHUNK.min(max_events - deleted);
         let params = [
             older_than.into_datum(),
             pruned_to.into_datum(),
-            feed.complete_to().into_datum(),
+            complete_to.into_datum(),
             chunk.into_datum(),
         ];
         let Some(last) = LAST_OLD.value::<i64>(&params) else { break };
@@ -76,7 +75,7 @@ fn prune(older_than: Interval, max_events: i64) -> i64 {
         pruned_to = last;
     }
     if pruned_to > begin {
-        epochs::keep_pruned_to(pruned_to);
+        epochs::keep_pruned_to(pruned_to, sequence);
     }
     deleted
 }

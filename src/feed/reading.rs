@@ -1,16 +1,21 @@
 //! Reading the feed by position.
 
+use super::document::{Head, document};
 use super::epochs;
-use super::positions::{self, Feed};
+use super::event::Type;
+use super::positions::{self, with_bounds};
 use crate::customer::data_owner::as_data_owner;
 use crate::postgres::error::OrRaise;
+use crate::postgres::jsonb::Jsonb;
 use crate::postgres::result_set::ResultSet;
-use crate::postgres::statement::Statement;
-use crate::postgres::transaction::{flush_what_is_visible, with_latest_snapshot};
+use crate::postgres::statement::{Param, Statement, connected};
+use crate::postgres::text::Text;
+use crate::postgres::timestamp::Timestamp;
+use crate::postgres::transaction::flush_what_is_visible;
 use crate::refusal::Refusal;
-use pgrx::IntoDatum;
-use pgrx::pg_sys::BuiltinOid::INT8OID;
+use pgrx::pg_sys::BuiltinOid::{self, INT8OID, JSONBOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 use pgrx::prelude::*;
+use pgrx::{FromDatum, IntoDatum, PgMemoryContexts, Uuid};
 
 const MAX_BATCH_SIZE: i32 = 10_000;
 
@@ -34,19 +39,8 @@ pub fn events_past<'call>(
     batch_size: Option<i32>,
     result: ResultSet<'call>,
 ) -> Result<ResultSet<'call>, Refusal> {
-    // The JSON objects have the form of the contract's schemas.
     static READ: Statement = Statement::new(
-        c"SELECT position, event_id, type, customer_id, version, occurred_at,
-                 CASE type
-                 WHEN 'customer-registered' THEN
-                      jsonb_build_object('eventId', event_id, 'occurredAt', occurred_at, 'version', version,
-                          'customer', jsonb_build_object('customerId', customer_id) || changes)
-                 WHEN 'customer-updated' THEN
-                      jsonb_build_object('eventId', event_id, 'occurredAt', occurred_at, 'version', version,
-                          'customerId', customer_id, 'changes', changes)
-                 ELSE jsonb_build_object('eventId', event_id, 'occurredAt', occurred_at, 'version', version,
-                          'customerId', customer_id)
-                 END
+        c"SELECT position, event_id, type, customer_id, version, occurred_at, changes
             FROM customers.events
            WHERE position > $1 AND position <= $2
            ORDER BY position
@@ -58,18 +52,59 @@ pub fn events_past<'call>(
         Some(size @ 1..=MAX_BATCH_SIZE) => i64::from(size),
         _ => return Err(Refusal::BatchSize { max: MAX_BATCH_SIZE }),
     };
-    let feed = Feed::look();
-    // The snapshot must be newer than the watermark; what was pruned and what is left must be read with the
-    // same one.
-    let (result, count) = with_latest_snapshot(|| {
-        feed.check_place(after)?;
-        let params = [after, feed.complete_to(), limit].map(IntoDatum::into_datum);
-        Ok::<_, Refusal>(result.fill(&READ, &params))
+    let (count, complete_to) = with_bounds(|bounds| {
+        bounds.check_place(after)?;
+        let params = [after, bounds.complete_to, limit].map(IntoDatum::into_datum);
+        let mut writer = result.writer(COLUMNS);
+        let mut scratch = PgMemoryContexts::new("customer_db event");
+        let mut count = 0;
+        connected(|_| {
+            READ.read(&params, |row| {
+                let event = row.values(COLUMNS);
+                // SAFETY: the values are of these types, and live as long as the row. Nothing that was
+                // allocated for the row is in use once it was put into the set.
+                unsafe {
+                    scratch.switch_to(|_| writer.put(with_document(event)));
+                    scratch.reset();
+                }
+                count += 1;
+            });
+        });
+        Ok::<_, Refusal>((count, bounds.complete_to))
     })?;
     if count > 0 {
+        epochs::keep_read(complete_to);
         flush_what_is_visible();
     }
     Ok(result)
+}
+
+/// The columns of an event as it is stored and as it is returned, with the document in place of the changes.
+const COLUMNS: [BuiltinOid; 7] =
+    [INT8OID, UUIDOID, TEXTOID, UUIDOID, INT8OID, TIMESTAMPTZOID, JSONBOID];
+
+/// # Safety
+/// The values are of the types of [`COLUMNS`], and live.
+unsafe fn with_document(event: [Param; COLUMNS.len()]) -> [Param; COLUMNS.len()] {
+    let [position, event_id, r#type, customer_id, version, occurred_at, changes] = event;
+    // SAFETY: promised by the caller.
+    let document = unsafe {
+        let uuid =
+            |value| Uuid::from_datum(value, false).map(|id| uuid::Uuid::from_bytes(*id.as_bytes()));
+        let head = || {
+            Some(Head {
+                event_id: uuid(event_id?)?,
+                occurred_at: Timestamp(occurred_at?.value() as i64),
+                version: version?.value() as i64,
+                customer_id: uuid(customer_id?)?,
+            })
+        };
+        // An event of a type that is not of this extension has no content.
+        let parsed = r#type.and_then(|name| Type::parse(Text::new(name).bytes()));
+        let changes = changes.map(|changes| Jsonb::new(changes));
+        head().zip(changes).map(|(head, changes)| document(parsed, head, changes))
+    };
+    [position, event_id, r#type, customer_id, version, occurred_at, document]
 }
 
 #[pg_extern(sql = false)]
@@ -86,11 +121,11 @@ pub fn end_of_feed() -> i64 {
         c"SELECT max(position) FROM customers.events WHERE position <= $1",
         &[INT8OID],
     );
-    let feed = Feed::look();
-    let end = with_latest_snapshot(|| {
-        let last = LAST.read_value::<i64>(&[feed.complete_to().into_datum()]);
-        last.unwrap_or_default().max(epochs::pruned_to())
+    let (end, complete_to) = with_bounds(|bounds| {
+        let last = LAST.read_value::<i64>(&[bounds.complete_to.into_datum()]);
+        (last.unwrap_or_default().max(bounds.pruned_to), bounds.complete_to)
     });
+    epochs::keep_read(complete_to);
     flush_what_is_visible();
     end
 }

@@ -20,6 +20,9 @@ unsafe extern "C-unwind" {
     pub fn SetUserIdAndSecContext(user: Oid, context: c_int);
     pub safe fn IsInParallelMode() -> bool;
     pub safe fn IsLogicalWorker() -> bool;
+    pub safe fn GetSystemIdentifier() -> u64;
+    /// Not while the server is in recovery.
+    pub fn GetWALInsertionTimeLine() -> TimeLineID;
     pub safe fn GetCurrentSubTransactionId() -> SubTransactionId;
     pub fn TransactionIdIsCurrentTransactionId(xid: TransactionId) -> bool;
     /// now(): microseconds since 2000.
@@ -38,6 +41,7 @@ unsafe extern "C-unwind" {
     pub fn errhidecontext(hide: bool) -> c_int;
     pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
 
+    pub fn palloc(size: Size) -> *mut c_void;
     pub fn palloc0(size: Size) -> *mut c_void;
     pub fn MemoryContextReset(context: MemoryContext);
 
@@ -46,6 +50,8 @@ unsafe extern "C-unwind" {
     pub fn ReadBuffer(relation: Relation, block: BlockNumber) -> Buffer;
     pub fn LockBuffer(buffer: Buffer, mode: c_int);
     pub fn UnlockReleaseBuffer(buffer: Buffer);
+    pub fn MarkBufferDirty(buffer: Buffer);
+    pub fn log_newpage_buffer(buffer: Buffer, page_std: bool) -> XLogRecPtr;
 
     pub fn CreateExecutorState() -> *mut EState;
     pub fn MakePerTupleExprContext(estate: *mut EState) -> *mut ExprContext;
@@ -78,4 +84,10 @@ unsafe extern "C-unwind" {
         value: *mut JsonbValue,
     ) -> *mut JsonbValue;
     pub fn JsonbValueToJsonb(value: *mut JsonbValue) -> *mut Jsonb;
+    pub fn JsonEncodeDateTime(
+        buffer: *mut c_char,
+        value: Datum,
+        r#type: Oid,
+        zone: *const c_int,
+    ) -> *mut c_char;
 }

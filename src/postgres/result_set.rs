@@ -75,24 +75,44 @@ impl ResultSet<'_> {
         types: [pg_sys::BuiltinOid; N],
         rows: impl Iterator<Item = [Param; N]>,
     ) -> Self {
+        let mut writer = self.writer(types);
+        rows.for_each(|row| writer.put(row));
+        self
+    }
+
+    /// For rows built in Rust, whose columns have these types.
+    pub fn writer<const N: usize>(&self, types: [pg_sys::BuiltinOid; N]) -> RowWriter<'_, N> {
         let result = self.materialize();
-        // SAFETY: setResult and setDesc were set by materialize(); the descriptor has exactly N columns of
-        // these types, so each row has as many values as tuplestore_putvalues reads.
+        // SAFETY: setDesc was set by materialize().
         unsafe {
             if !has_types(&PgTupleDesc::from_pg_unchecked((*result).setDesc), types.into_iter()) {
                 Refusal::OtherType.raise();
             }
-            for row in rows {
-                let mut nulls = row.map(|value| value.is_none());
-                let mut values = row.map(|value| value.unwrap_or(pg_sys::Datum::null()));
-                pg_sys::tuplestore_putvalues(
-                    (*result).setResult,
-                    (*result).setDesc,
-                    values.as_mut_ptr(),
-                    nulls.as_mut_ptr(),
-                );
-            }
         }
-        self
+        RowWriter { result, lives: PhantomData }
+    }
+}
+
+/// Adds rows of N columns to a result set.
+pub struct RowWriter<'set, const N: usize> {
+    result: *mut pg_sys::ReturnSetInfo,
+    lives: PhantomData<&'set ()>,
+}
+
+impl<const N: usize> RowWriter<'_, N> {
+    /// Adds a row, whose values are copied.
+    pub fn put(&mut self, row: [Param; N]) {
+        let mut nulls = row.map(|value| value.is_none());
+        let mut values = row.map(|value| value.unwrap_or(pg_sys::Datum::null()));
+        // SAFETY: setResult and setDesc were set by materialize(); the descriptor has exactly N columns of the
+        // types that writer() was given, so the row has as many values as tuplestore_putvalues reads.
+        unsafe {
+            pg_sys::tuplestore_putvalues(
+                (*self.result).setResult,
+                (*self.result).setDesc,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            );
+        }
     }
 }

@@ -69,8 +69,13 @@ impl<'a> Text<'a> {
 
     /// The text, with U+FFFD in place of invalid UTF-8.
     pub fn lossy(self) -> Cow<'a, str> {
-        String::from_utf8_lossy(self.bytes())
+        lossy(self.bytes())
     }
+}
+
+/// The octets as text, with U+FFFD in place of invalid UTF-8.
+pub fn lossy(octets: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(octets)
 }
 
 /// The octets as text; refused if they are not valid UTF-8.

@@ -4,6 +4,7 @@
 
 pub mod slot;
 
+use super::epochs::Epochs;
 use super::event::{Changed, Event, Type};
 use super::notification::{self, Announcement};
 use super::positions::{self, Watermark};
@@ -11,6 +12,7 @@ use crate::customer::schema::{EVENTS, POSITIONS};
 use crate::postgres::error::{OrRaise, entry_point};
 use crate::postgres::statement::{Param, Row, Statement, connected};
 use crate::postgres::text::Text;
+use crate::postgres::transaction::with_latest_snapshot;
 use crate::settings;
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder};
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, TEXTOID, UUIDOID};
@@ -122,8 +124,13 @@ fn send_batch(slot: &Slot) -> Look {
     positions::ensure_readable().or_raise();
     let watermark = Watermark::read();
     let (sequence, complete_to) = (watermark.sequence, watermark.complete_to());
+    // The table's owner must not be able to run code with the worker's superuser rights.
+    let epochs = EVENTS.as_restricted_owner(|| with_latest_snapshot(|| Epochs::read(sequence)));
     let sent = match slot.sent(sequence) {
-        Some(sent) if sent <= watermark.last => sent,
+        // Nor are events of an epoch that has ended, which a restore may have loaded.
+        Some(sent) if sent <= watermark.last && !epochs.has_ended() => {
+            sent.max(epochs.first_position() - 1)
+        }
         // The worker's first reading, or the feed was restored: existing events are not announced.
         _ => return Look::Sent { sequence, position: complete_to, count: 0 },
     };
@@ -133,7 +140,6 @@ fn send_batch(slot: &Slot) -> Look {
     let batch = MAX_BATCH.min(notification::max_notifications());
     let params = [sent, complete_to, batch].map(IntoDatum::into_datum);
     let (mut count, mut last) = (0, sent);
-    // The table's owner must not be able to run code with the worker's superuser rights.
     EVENTS.as_restricted_owner(|| {
         connected(|_| {
             ANNOUNCED.run(&params, |row| {

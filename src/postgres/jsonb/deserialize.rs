@@ -12,7 +12,7 @@ use std::fmt::{self, Display, Formatter};
 const MAX_FIELDS: usize = 64;
 
 #[derive(Debug)]
-pub struct DocumentError(Refusal);
+pub struct DocumentError(pub(super) Refusal);
 
 impl From<DocumentError> for Refusal {
     fn from(DocumentError(refusal): DocumentError) -> Self {
@@ -27,6 +27,13 @@ impl Display for DocumentError {
 }
 
 impl std::error::Error for DocumentError {}
+
+impl serde::ser::Error for DocumentError {
+    /// Not reached by the types that this crate derives Serialize for.
+    fn custom<T: Display>(_message: T) -> Self {
+        Self(Refusal::Bug)
+    }
+}
 
 impl Error for DocumentError {
     /// Not reached by the types that this crate derives Deserialize for.

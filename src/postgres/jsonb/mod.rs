@@ -2,8 +2,12 @@
 //! numbers that jsonb holds.
 
 mod deserialize;
+mod serialize;
 
 pub use deserialize::present;
+pub use serialize::to_jsonb;
+
+use deserialize::DocumentError;
 
 use super::argument::datum_argument;
 use super::ffi;

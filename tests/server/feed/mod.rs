@@ -5,6 +5,8 @@ mod consumer_places;
 mod consuming;
 mod crashing;
 mod durability;
+mod epochs;
+mod failover;
 mod full_queue;
 mod lower_end;
 pub mod notifying;

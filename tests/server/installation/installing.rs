@@ -28,7 +28,7 @@ fn tables(client: &mut Client) -> Vec<String> {
     all(client, query, &[])
 }
 
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
     "consumers",
     "customers",
     "customers_masked",
@@ -36,6 +36,7 @@ const TABLES: [&str; 7] = [
     "events",
     "events_position_seq",
     "feed_epochs",
+    "feed_read_seq",
 ];
 
 #[test]
@@ -244,7 +245,7 @@ fn the_table_of_customers_is_the_specified_one() {
         events.contains("events_pkey ON customers.events USING btree (\"position\")"),
         "{events}"
     );
-    let cache = "SELECT cache_size FROM pg_sequences WHERE schemaname = 'customers'";
+    let cache = "SELECT cache_size FROM pg_sequences WHERE sequencename = 'events_position_seq'";
     assert_eq!(one::<i64>(&mut client, cache, &[]), 1, "cached positions would come out of order");
 }
 

@@ -5,6 +5,7 @@
 
 pub mod attack;
 pub mod calls;
+pub mod copying;
 pub mod history;
 pub mod traffic;
 
@@ -148,12 +149,33 @@ impl Server {
                 .args(["--no-sync", "--write-recovery-conf", "--pgdata"])
                 .arg(standby.data()),
         );
-        let path = standby.data().join("postgresql.auto.conf");
-        let conf = fs::read_to_string(&path).expect("postgresql.auto.conf");
-        fs::write(&path, format!("{conf}\n{}\n", standby.socket_setting()))
-            .expect("postgresql.auto.conf");
+        standby.configure(&[&standby.socket_setting()]);
         standby.pg_ctl("start");
         standby
+    }
+
+    /// Makes a cluster that was a primary once, and has been stopped or killed, a standby of another.
+    pub fn rewind(&self, source: &Server) {
+        succeed(
+            self.program("pg_rewind")
+                .arg("--target-pgdata")
+                .arg(self.data())
+                .arg(format!(
+                    "--source-server=host={} user=postgres dbname=postgres",
+                    source.host()
+                ))
+                .args(["--write-recovery-conf", "--no-sync"]),
+        );
+        // pg_rewind has copied the other's configuration.
+        self.configure(&[&self.socket_setting()]);
+        self.pg_ctl("start");
+    }
+
+    /// Appends lines to the configuration, for the next start or reload.
+    pub fn configure(&self, lines: &[&str]) {
+        let path = self.data().join("postgresql.auto.conf");
+        let conf = fs::read_to_string(&path).expect("postgresql.auto.conf");
+        fs::write(&path, format!("{conf}\n{}\n", lines.join("\n"))).expect("postgresql.auto.conf");
     }
 
     /// The socket's folder, as a line of postgresql.conf.

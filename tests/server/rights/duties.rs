@@ -82,7 +82,7 @@ const OWNERS: Duty = Duty {
         "record_updated",
         "keep_erasure",
     ],
-    relations: &["consumers", "events_position_seq", "feed_epochs"],
+    relations: &["consumers", "events_position_seq", "feed_epochs", "feed_read_seq"],
 };
 
 impl Duty {
