@@ -180,7 +180,6 @@ impl World {
             if self.open.iter().flatten().any(|open| open.epoch.is_some()) {
                 return Vec::new();
             }
-            let last = self.tables.last_event();
             let end = self.end_of_latest(mutation);
             let first = match mutation {
                 Mutation::NoStride => self.sequence + 1,
