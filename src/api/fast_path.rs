@@ -47,8 +47,8 @@ pub fn register(
     }
     let mut insert = HeapInsert::begin(customers);
     insert.insert(&numbers, || row.values());
-    record_registration(&row);
     insert.close();
+    record_registration(&row);
     // SAFETY: within a transaction, as in every function call. Makes the row visible to the transaction's
     // next command, as the end of a statement would.
     unsafe { pg_sys::CommandCounterIncrement() }

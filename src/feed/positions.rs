@@ -54,8 +54,12 @@ impl Positions {
     /// Takes the transaction's lock, unless it is held already.
     pub fn open() -> Self {
         let sequence = open_sequence();
-        let begun = compare(&sequence);
-        let lock = HELD.get().unwrap_or_else(|| hold(&sequence));
+        let held = HELD.get();
+        if let Some(lock) = held.filter(|_| is_begun(&sequence)) {
+            return Self { sequence, key: lock.key() };
+        }
+        let (last, begun) = compare(&sequence);
+        let lock = held.unwrap_or_else(|| hold(&sequence, last));
         if let Some(Begun::Moving(events)) = begun {
             epochs::move_up(events);
         }
@@ -85,9 +89,8 @@ fn open_sequence() -> OpenRelation {
     if sequence.is_sequence() { sequence } else { Refusal::NotAttached.raise() }
 }
 
-/// Takes the transaction's lock.
-fn hold(sequence: &OpenRelation) -> UserLock {
-    let key = last_value(sequence);
+/// Takes the transaction's lock, with a key that the sequence has had.
+fn hold(sequence: &OpenRelation, key: i64) -> UserLock {
     let lock = lock(key);
     // Between reading the key and taking the lock, others may have drawn positions, and readers may have
     // passed the key. Now that the lock is held, no reader passes its key, so a key that is read again lies
@@ -114,25 +117,28 @@ fn lock(key: i64) -> UserLock {
     LOCKS.lock(key, unsafe { pg_sys::MyProcPid } as u16, Mode::Share)
 }
 
+/// Whether the session knows that an epoch of this server's history is recorded.
+fn is_begun(sequence: &OpenRelation) -> bool {
+    let drawn = DRAWN.get();
+    drawn.sequence == sequence.oid() && drawn.begun
+}
+
 /// Compares the sequence with the tables, where that may be necessary: when a session begins, when the sequence
 /// has gone back behind where the session knows it to have been, and once a second while others draw as well.
+/// Returns its last value.
 ///
 /// Begins an epoch after a failover or a restore. Within an epoch, refuses to draw from a sequence that was set
 /// back: positions would be drawn twice, or below a consumer's place.
-fn compare(sequence: &OpenRelation) -> Option<Begun> {
+fn compare(sequence: &OpenRelation) -> (i64, Option<Begun>) {
     const SECOND: i64 = 1_000_000;
     let drawn = DRAWN.get();
-    let is_known = drawn.sequence == sequence.oid() && drawn.begun;
-    if is_known && HELD.get().is_some() {
-        return None;
-    }
     let now = ffi::GetCurrentTransactionStartTimestamp();
     let is_recent = (0..SECOND).contains(&(now - drawn.compared_at));
     let last = last_value(sequence);
-    if is_known && (last == drawn.reached || last > drawn.reached && is_recent) {
-        return None;
+    let is_ahead = last == drawn.reached || last > drawn.reached && is_recent;
+    if is_ahead && is_begun(sequence) {
+        return (last, None);
     }
-    let is_first = HELD.get().is_none();
     let begun = epochs::ensure_begun(sequence);
     let last = last_value(sequence);
     if last < epochs::highest_known() {
@@ -141,11 +147,11 @@ fn compare(sequence: &OpenRelation) -> Option<Begun> {
     DRAWN.set(Drawn {
         sequence: sequence.oid(),
         // A row that the transaction itself has written may yet be rolled back, with a savepoint even.
-        begun: is_first && matches!(begun, Begun::Before),
+        begun: HELD.get().is_none() && matches!(begun, Begun::Before),
         reached: last,
         compared_at: now,
     });
-    Some(begun)
+    (last, Some(begun))
 }
 
 /// Releases the lock slightly before PostgreSQL would, then wakes the worker, which would otherwise find

@@ -67,6 +67,7 @@ unsafe extern "C-unwind" {
     pub fn ExecStoreVirtualTuple(slot: *mut TupleTableSlot) -> *mut TupleTableSlot;
     pub fn ExecDropSingleTupleTableSlot(slot: *mut TupleTableSlot);
     pub fn simple_table_tuple_insert(relation: Relation, slot: *mut TupleTableSlot);
+    pub fn GetCurrentCommandId(used: bool) -> CommandId;
     pub fn ExecInsertIndexTuples(
         result: *mut ResultRelInfo,
         slot: *mut TupleTableSlot,

@@ -71,12 +71,18 @@ fn generates(constr: &pg_sys::TupleConstr) -> bool {
     constr.has_generated_stored
 }
 
-/// Inserts rows and their index entries. Defaults, CHECKs and triggers are left to the caller.
+/// The most rows that are inserted at a time.
+const BATCH: usize = 500;
+
+/// Inserts rows and their index entries, in batches: PostgreSQL then writes one WAL record a page instead of one a
+/// row. Defaults, CHECKs and triggers are left to the caller.
 pub struct HeapInsert {
     table: OpenRelation,
     estate: *mut pg_sys::EState,
     result: *mut pg_sys::ResultRelInfo,
-    slot: *mut pg_sys::TupleTableSlot,
+    /// The first `filled` hold rows that are not inserted yet.
+    slots: Vec<*mut pg_sys::TupleTableSlot>,
+    filled: usize,
     /// The memory context that a row's values are allocated in.
     context: pg_sys::MemoryContext,
 }
@@ -84,73 +90,130 @@ pub struct HeapInsert {
 impl HeapInsert {
     /// Requires a table that has the [shape](FastPathShape).
     pub fn begin(table: OpenRelation) -> Self {
-        // SAFETY: `table` keeps the relation open; the executor state, the slot and the indexes are created
-        // for it here and live until close(), or until PostgreSQL releases them after an error.
+        // SAFETY: `table` keeps the relation open; the executor state and the indexes are created for it here
+        // and live until close(), or until PostgreSQL releases them after an error.
         unsafe {
             let relation = table.as_ptr();
-            let (estate, result, slot, econtext) = ffi::with_error_boundary(|| {
+            let (estate, result, econtext) = ffi::with_error_boundary(|| {
                 let estate = ffi::CreateExecutorState();
                 let result: *mut pg_sys::ResultRelInfo =
                     ffi::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
                 (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
                 (*result).ri_RelationDesc = relation;
                 ffi::ExecOpenIndices(result, false);
-                let slot =
-                    ffi::MakeSingleTupleTableSlot((*relation).rd_att, &pg_sys::TTSOpsVirtual);
-                (estate, result, slot, ffi::MakePerTupleExprContext(estate))
+                (estate, result, ffi::MakePerTupleExprContext(estate))
             });
-            Self { table, estate, result, slot, context: (*econtext).ecxt_per_tuple_memory }
+            let context = (*econtext).ecxt_per_tuple_memory;
+            Self { table, estate, result, slots: Vec::new(), filled: 0, context }
         }
     }
 
-    /// Inserts a row: the columns with these numbers get the values that `values` returns, all others NULL.
-    /// What `values` allocates from PostgreSQL is freed afterwards. Follows simple_heap_insert of heapam.c
-    /// and ExecInsert of nodeModifyTable.c.
+    /// Adds a row: the columns with these numbers get the values that `values` returns, all others NULL. They are
+    /// copied, and what `values` allocates from PostgreSQL is freed. The row is inserted by close() at the latest.
     pub fn insert<const N: usize>(
         &mut self,
         numbers: &[i32; N],
         values: impl FnOnce() -> [Param; N],
     ) {
-        // SAFETY: the slot was made for this table, whose descriptor says how many values it has room for;
-        // it is empty on entry, and cleared before the context that holds its values is reset.
+        if self.filled == BATCH {
+            self.flush();
+        }
+        let slot = self.next_slot();
+        // SAFETY: the slot was made for this table, whose descriptor says how many values it has room for. It
+        // is empty, and copies the values before the context that holds them is reset.
         unsafe {
             let caller = pg_sys::MemoryContextSwitchTo(self.context);
-            let count = (*(*self.slot).tts_tupleDescriptor).natts as usize;
-            let slot_values = std::slice::from_raw_parts_mut((*self.slot).tts_values, count);
-            let slot_nulls = std::slice::from_raw_parts_mut((*self.slot).tts_isnull, count);
+            let count = (*(*slot).tts_tupleDescriptor).natts as usize;
+            let slot_values = std::slice::from_raw_parts_mut((*slot).tts_values, count);
+            let slot_nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, count);
             slot_nulls.fill(true);
             for (number, value) in numbers.iter().zip(values()) {
                 let i = *number as usize - 1;
                 slot_nulls[i] = value.is_none();
                 slot_values[i] = value.unwrap_or(pg_sys::Datum::null());
             }
-            let clear = (*(*self.slot).tts_ops).clear.expect("every slot can be cleared");
+            pg_sys::MemoryContextSwitchTo(caller);
+            let copy = pg_sys::TTSOpsVirtual.materialize.expect("every slot can be materialized");
             ffi::with_error_boundary(|| {
-                ffi::ExecStoreVirtualTuple(self.slot);
-                ffi::simple_table_tuple_insert(self.table.as_ptr(), self.slot);
-                ffi::ExecInsertIndexTuples(
-                    self.result,
-                    self.slot,
-                    self.estate,
-                    false,
-                    false,
-                    ptr::null_mut(),
-                    ptr::null_mut(),
-                    #[cfg(not(feature = "pg15"))]
-                    false,
-                );
-                clear(self.slot);
+                ffi::ExecStoreVirtualTuple(slot);
+                copy(slot);
+                ffi::MemoryContextReset(self.context);
+            });
+        }
+        self.filled += 1;
+    }
+
+    fn next_slot(&mut self) -> *mut pg_sys::TupleTableSlot {
+        if self.slots.len() == self.filled {
+            // SAFETY: `table` keeps the relation and its descriptor open; the slot lives until close(), or
+            // until PostgreSQL releases it after an error.
+            self.slots.push(unsafe {
+                let desc = (*self.table.as_ptr()).rd_att;
+                ffi::with_error_boundary(|| {
+                    ffi::MakeSingleTupleTableSlot(desc, &pg_sys::TTSOpsVirtual)
+                })
+            });
+        }
+        self.slots[self.filled]
+    }
+
+    /// Inserts the rows that were added. Follows CopyMultiInsertBufferFlush of copyfrom.c; a single row follows
+    /// simple_heap_insert of heapam.c.
+    fn flush(&mut self) {
+        // SAFETY: the first `filled` slots hold rows of this table; heap_multi_insert sets each slot's tid,
+        // which ExecInsertIndexTuples reads. What is copied on the way is allocated in `context`.
+        unsafe {
+            let caller = pg_sys::MemoryContextSwitchTo(self.context);
+            let relation = self.table.as_ptr();
+            let slots = &mut self.slots[..self.filled];
+            let multi_insert = (*(*relation).rd_tableam).multi_insert.expect("every table has it");
+            let clear = pg_sys::TTSOpsVirtual.clear.expect("every slot can be cleared");
+            ffi::with_error_boundary(|| {
+                if let [slot] = slots {
+                    ffi::simple_table_tuple_insert(relation, *slot);
+                } else {
+                    multi_insert(
+                        relation,
+                        slots.as_mut_ptr(),
+                        slots.len() as i32,
+                        ffi::GetCurrentCommandId(true),
+                        0,
+                        ptr::null_mut(),
+                    );
+                }
+                for slot in slots.iter() {
+                    ffi::ExecInsertIndexTuples(
+                        self.result,
+                        *slot,
+                        self.estate,
+                        false,
+                        false,
+                        ptr::null_mut(),
+                        ptr::null_mut(),
+                        #[cfg(not(feature = "pg15"))]
+                        false,
+                    );
+                    clear(*slot);
+                }
                 ffi::MemoryContextReset(self.context);
             });
             pg_sys::MemoryContextSwitchTo(caller);
         }
+        self.filled = 0;
     }
 
-    pub fn close(self) {
-        // SAFETY: all three were created in begin() and are released once, since close() consumes `self`.
+    /// Inserts what is left.
+    pub fn close(mut self) {
+        if self.filled > 0 {
+            self.flush();
+        }
+        // SAFETY: slots, indexes and executor state were created here and are released once, since close()
+        // consumes `self`.
         unsafe {
             ffi::with_error_boundary(|| {
-                ffi::ExecDropSingleTupleTableSlot(self.slot);
+                for slot in &self.slots {
+                    ffi::ExecDropSingleTupleTableSlot(*slot);
+                }
                 close_indexes(self.result);
                 ffi::FreeExecutorState(self.estate);
             });
