@@ -299,7 +299,10 @@ impl Refusal {
         match (error.sqlstate, error.schema, error.constraint) {
             ("23505", "customers", "customers_email_key") => Some(Self::EmailTaken),
             ("23505", "customers", "customers_pkey") => Some(Self::IdTaken),
-            ("23505", "customers", "events_pkey") => Some(Self::PositionsRepeat),
+            // The table's own, or that of a partition.
+            ("23505", "customers", key) if key.starts_with("events") && key.ends_with("_pkey") => {
+                Some(Self::PositionsRepeat)
+            }
             // sequence_generator_limit_exceeded of nextval(), numeric_value_out_of_range of setval(): they
             // name the sequence in the message alone.
             ("2200H" | "22003", ..) if error.message.contains("events_position_seq") => {

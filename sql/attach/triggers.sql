@@ -33,6 +33,18 @@ CREATE OR REPLACE TRIGGER refuse_removal_of_row
     BEFORE UPDATE OR DELETE ON customers.events
     FOR EACH ROW EXECUTE FUNCTION customers.refuse_removal();
 
+-- The partitions of a partitioned feed have the row trigger from it; a TRUNCATE of one fires only its own.
+DO $partitions$
+DECLARE
+    partition regclass;
+BEGIN
+    FOR partition IN SELECT relid FROM pg_partition_tree('customers.events') WHERE parentrelid IS NOT NULL LOOP
+        EXECUTE format('CREATE OR REPLACE TRIGGER refuse_removal BEFORE UPDATE OR DELETE OR TRUNCATE ON %s
+                        FOR EACH STATEMENT EXECUTE FUNCTION customers.refuse_removal()', partition);
+    END LOOP;
+END
+$partitions$;
+
 -- Skips customers that are in the ledger already, so that it can be loaded over part of itself.
 CREATE OR REPLACE TRIGGER keep_erasure
     BEFORE INSERT ON customers.erasures

@@ -170,6 +170,12 @@ impl Epochs {
         self.list.iter().map(|epoch| epoch.pruned_to).max().unwrap_or_default()
     }
 
+    /// The highest position below `bound` that an event can have had.
+    pub fn last_below(&self, bound: i64) -> i64 {
+        let beyond = self.list.iter().filter(|epoch| epoch.first_position >= bound);
+        beyond.map(|epoch| epoch.previous_end).fold(bound - 1, i64::min)
+    }
+
     /// The epoch that ended before `position` and whose successor begins after it, and where it ended.
     pub fn ended_before(&self, position: i64) -> Option<(i32, i64)> {
         let index = self

@@ -12,6 +12,7 @@ use super::worker::slot;
 use crate::customer::schema::{EVENTS, POSITIONS};
 use crate::postgres::error::OrRaise;
 use crate::postgres::ffi;
+use crate::postgres::partition::first_lower_bound;
 use crate::postgres::relation::OpenRelation;
 use crate::postgres::sequence::last_value;
 use crate::postgres::transaction::with_latest_snapshot;
@@ -198,13 +199,15 @@ impl Watermark {
 /// pruned and what is left must be read with the same.
 pub fn with_bounds<T>(work: impl FnOnce(&Bounds) -> T) -> T {
     EVENTS.refuse_inheritance();
+    // Its partitions stay as they are until the transaction ends.
+    let events = EVENTS.open(pg_sys::AccessShareLock).oid();
     // Before the sequence: an event that is there now was drawn from it before.
     let last_event = with_latest_snapshot(epochs::last_event).unwrap_or_default();
     let watermark = Watermark::read();
     // Where the sequence was set back, nothing is drawn from it, so the feed ends with its last event, or before one
     // of a writer that has drawn and is still open.
     let watermark = Watermark { last: watermark.last.max(last_event), ..watermark };
-    with_latest_snapshot(|| work(&Bounds::at(&watermark)))
+    with_latest_snapshot(|| work(&Bounds::at(&watermark, events)))
 }
 
 /// From where to where the feed can be read.
@@ -221,9 +224,12 @@ pub struct Bounds {
 
 impl Bounds {
     /// As the active snapshot shows them.
-    fn at(watermark: &Watermark) -> Self {
+    fn at(watermark: &Watermark, events: pg_sys::Oid) -> Self {
         let epochs = Epochs::read(watermark.sequence);
-        let (mut pruned_to, mut end) = (epochs.pruned_to(), watermark.last);
+        // What was in a partition that was detached counts as pruned.
+        let detached_to = first_lower_bound(events).map_or(0, |bound| epochs.last_below(bound));
+        let mut pruned_to = epochs.pruned_to().max(detached_to);
+        let mut end = watermark.last;
         if epochs.has_ended() {
             // A feed that was restored without its events counts as pruned to where its sequence stands.
             if epochs.is_of_other_files() && epochs::last_event().is_none() {

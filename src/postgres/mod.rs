@@ -7,6 +7,7 @@ pub mod error;
 pub mod ffi;
 pub mod heap_insert;
 pub mod jsonb;
+pub mod partition;
 pub mod random_uuid;
 pub mod relation;
 pub mod result_set;

@@ -1,0 +1,27 @@
+//! Tables partitioned by ranges.
+
+use super::catalog_cache::CatalogCache;
+use super::statement::Statement;
+use pgrx::IntoDatum;
+use pgrx::pg_sys::BuiltinOid::OIDOID;
+use pgrx::pg_sys::Oid;
+
+/// The lower bound of the first partition of a table that is partitioned by ranges of its first column, a bigint;
+/// None if it is not, or if that partition has no lower bound. A default partition has none and does not count.
+pub fn first_lower_bound(table: Oid) -> Option<i64> {
+    static LOWEST: Statement = Statement::new(
+        c"SELECT min(CASE WHEN bound LIKE 'FOR VALUES FROM (MINVALUE)%' THEN -9223372036854775808
+                          ELSE substring(bound FROM '^FOR VALUES FROM \\(''?(-?[0-9]+)''?\\)')::bigint END)
+            FROM (SELECT pg_get_expr(child.relpartbound, child.oid) AS bound
+                    FROM pg_inherits
+                    JOIN pg_class AS child ON child.oid = inhrelid
+                    JOIN pg_partitioned_table ON partrelid = inhparent
+                   WHERE inhparent = $1 AND partstrat = 'r' AND partattrs::text = '1') AS partition",
+        &[OIDOID],
+    );
+    thread_local! {
+        static KNOWN: CatalogCache<Oid, Option<i64>> = const { CatalogCache::new() };
+    }
+    let look_up = || LOWEST.catalog_value(&[table.into_datum()]);
+    KNOWN.with(|known| known.get_of_any(table, look_up)).filter(|bound| *bound > i64::MIN)
+}
