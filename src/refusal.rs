@@ -205,8 +205,8 @@ refusals! {
     PositionsRepeat "55000"
         "the feed's sequence gives positions that were drawn before"
         hint "Set it right: ALTER SEQUENCE customers.events_position_seq CACHE 1 NO CYCLE, and setval() to \
-              the highest of position in customers.events and customers.consumers and of pruned_to in \
-              customers.feed_epochs.";
+              the highest of position in customers.events and customers.consumers and of pruned_to and \
+              first_position - 1 in customers.feed_epochs.";
     PositionsExhausted "55000"
         "the feed has no positions left"
         hint "Positions stay below 2^53; see the maximum of customers.events_position_seq, and set it right \

@@ -275,12 +275,12 @@ pub fn ensure_begun(sequence: &OpenRelation) -> Begun {
     begin(sequence, &epochs).map_or(Begun::Now, Begun::Moving)
 }
 
-/// The highest position that was recorded, acknowledged or pruned.
+/// The highest position that was recorded, acknowledged, pruned or left out by an epoch.
 pub fn highest_known() -> i64 {
     static HIGHEST: Statement = Statement::new(
         c"SELECT greatest(0, (SELECT max(position) FROM customers.events),
                              (SELECT max(position) FROM customers.consumers),
-                             (SELECT max(pruned_to) FROM customers.feed_epochs))",
+                             (SELECT max(greatest(pruned_to, first_position - 1)) FROM customers.feed_epochs))",
         &[],
     );
     with_latest_snapshot(|| HIGHEST.read_value(&[])).unwrap_or_default()

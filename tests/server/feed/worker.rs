@@ -5,7 +5,7 @@ use crate::feed::notifying::{announced, assert_valid, check_collapse, writer};
 use crate::kit::positions;
 use crate::kit::{
     Database, Server, address, await_blocked, database, eventually, keep, on_16, one, pid,
-    received, refusal, register_ann, registered, role, unique,
+    received, refusal, register_ann, registered, role, succeed, unique,
 };
 use postgres::Client;
 use serde_json::Value;
@@ -47,7 +47,7 @@ fn start_one(settings: &[&str]) -> (Server, String) {
 
 /// A database of its own, with a running worker, in the cluster that these tests share.
 fn served() -> Database<'static> {
-    const DATABASES: usize = 20;
+    const DATABASES: usize = 24;
     static CLUSTER: OnceLock<&Server> = OnceLock::new();
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let server = CLUSTER.get_or_init(|| {
@@ -638,4 +638,33 @@ fn a_standby_that_is_promoted_gets_its_worker() {
     standby.pg_ctl("promote");
     assert_announces(&database);
     assert_announces(&primary);
+}
+
+#[test]
+fn what_a_restore_loads_is_not_told_and_what_follows_in_a_new_epoch_once() {
+    let (original, copy) = (served(), served());
+    let mut source = original.connect();
+    for _ in 0..5 {
+        registered(&mut source);
+    }
+    let dump = original.dump(&["--format=custom", "--data-only"]);
+    let (mut listener, mut client) = (copy.listen(), copy.connect());
+    let load = ["--data-only", "--disable-triggers", "--exit-on-error"];
+    succeed(copy.program("pg_restore").args(load).arg(dump));
+    assert_eq!(announced(&mut client).len(), 5);
+    for _ in 0..3 {
+        registered(&mut client);
+    }
+    let after_load = |client: &mut Client| announced(client)[5..].to_vec();
+    assert_eq!(hear_all(&mut listener, &mut client), after_load(&mut client));
+
+    client.batch_execute("UPDATE customers.feed_epochs SET history = 'ended'").unwrap();
+    let before = announced(&mut client).len();
+    let mut new = copy.connect();
+    for _ in 0..3 {
+        registered(&mut new);
+    }
+    let told = hear_all(&mut listener, &mut new);
+    assert_eq!(told, announced(&mut client)[before..]);
+    assert!(told[0]["position"].as_i64().unwrap() >= 20_000_000_000, "{told:?}");
 }
