@@ -206,10 +206,11 @@ pub fn last_event() -> Option<i64> {
 /// Where the latest epoch ended, if this server's history did not write it: the last event before which none can
 /// have been lost; as the active snapshot shows it. Readers get nothing beyond it until the next epoch begins.
 ///
-/// On a promoted standby an event may be missing though later ones are there, if its transaction drew its
-/// position before theirs and committed after the last WAL that arrived. A reader of the lost history may have
+/// An event may be missing though later ones are there, if its transaction drew its position before theirs and
+/// committed after the last WAL that arrived, or after a dump's snapshot. A reader of the lost history may have
 /// read it. Up to the position that readers keep in WAL, none can have been lost, so the epoch ends before the
-/// first position missing beyond that one.
+/// first position missing beyond that one. Logical replication does not carry that position: its last event is
+/// taken for the end.
 pub fn end_of_latest(epochs: &Epochs) -> i64 {
     static BEFORE_THE_FIRST_GAP: Statement = Statement::new(
         c"SELECT before
@@ -223,10 +224,10 @@ pub fn end_of_latest(epochs: &Epochs) -> i64 {
     );
     let pruned_to = epochs.pruned_to();
     let last = last_event().unwrap_or_default().max(pruned_to);
-    if epochs.writer() != Writer::EarlierTimeline {
+    let read = sequence::last_value(&FEED_READ.open(pg_sys::AccessShareLock));
+    if epochs.writer() == Writer::OtherFiles && read < 0 {
         return last;
     }
-    let read = sequence::last_value(&FEED_READ.open(pg_sys::AccessShareLock));
     let searched_from =
         [pruned_to, epochs.first_position() - 1, last - SEARCHED].into_iter().fold(read, i64::max);
     let before =

@@ -124,9 +124,8 @@ fn is_begun(sequence: &OpenRelation) -> bool {
     drawn.sequence == sequence.oid() && drawn.begun
 }
 
-/// Compares the sequence with the tables, where that may be necessary: when a session begins, when the sequence
-/// has gone back behind where the session knows it to have been, and once a second while others draw as well.
-/// Returns its last value.
+/// Compares the sequence with the tables when a session begins, when the sequence has gone back behind where the
+/// session knows it to have been, and once a second. Returns its last value.
 ///
 /// Begins an epoch after a failover or a restore. Within an epoch, refuses to draw from a sequence that was set
 /// back: positions would be drawn twice, or below a consumer's place.
@@ -136,8 +135,7 @@ fn compare(sequence: &OpenRelation) -> (i64, Option<Begun>) {
     let now = ffi::GetCurrentTransactionStartTimestamp();
     let is_recent = (0..SECOND).contains(&(now - drawn.compared_at));
     let last = last_value(sequence);
-    let is_ahead = last == drawn.reached || last > drawn.reached && is_recent;
-    if is_ahead && is_begun(sequence) {
+    if last >= drawn.reached && is_recent && is_begun(sequence) {
         return (last, None);
     }
     let begun = epochs::ensure_begun(sequence);
