@@ -118,41 +118,37 @@ fn a_recovery_to_a_moment_refuses_who_had_read_beyond_it_and_nobody_else() {
     assert_eq!(fetched(&mut client, "fetch_events('mailer', 2)"), [7, 2 * STRIDE]);
 }
 
-/// Subscribes a new database of `server` to the whole schema of another, with a copy of what is there.
-fn replicate<'a>(publisher: &Database, server: &'a Server) -> Database<'a> {
+/// Subscribes a database to the whole schema of another, with a copy of what is there.
+fn replicate(publisher: &Database, subscriber: &Database) {
     let publish = "CREATE PUBLICATION everything FOR TABLES IN SCHEMA customers";
     publisher.connect().batch_execute(publish).unwrap();
-    let subscriber = server.database();
-    follow(&subscriber, publisher, "");
-    subscriber
-}
-
-/// `options` are further ones of the subscription, whose name is that of its database.
-fn follow(subscriber: &Database, publisher: &Database, options: &str) {
     let subscribe = format!(
-        "CREATE SUBSCRIPTION {} CONNECTION 'host={} dbname={} user=postgres' PUBLICATION everything
-             WITH (disable_on_error = true {options})",
+        "CREATE SUBSCRIPTION {} CONNECTION 'host={} dbname={} user=postgres' PUBLICATION everything",
         subscriber.name,
         publisher.server.host(),
         publisher.name
     );
     subscriber.connect().batch_execute(&subscribe).unwrap();
-    await_applied(publisher, subscriber);
+    await_applied(publisher.server, subscriber);
 }
 
 /// Waits until the subscriber has everything that the publisher has committed.
-fn await_applied(publisher: &Database, subscriber: &Database) {
+fn await_applied(publisher: &Server, subscriber: &Database) {
     let copied = "SELECT NOT EXISTS (SELECT FROM pg_subscription_rel WHERE srsubstate <> 'r')";
     await_true(&mut subscriber.connect(), copied, &[]);
-    let mut client = publisher.connect();
+    let mut client = publisher.connect("postgres");
     let lsn: String = one(&mut client, "SELECT pg_current_wal_flush_lsn()::text", &[]);
     let applied = "SELECT confirmed_flush_lsn >= $2::text::pg_lsn FROM pg_replication_slots WHERE slot_name = $1";
     await_true(&mut client, applied, &[&subscriber.name, &lsn]);
 }
 
+/// Ends the subscription without a connection to the publisher.
 fn stop_following(subscriber: &Database) {
-    let drop = format!("DROP SUBSCRIPTION {}", subscriber.name);
-    subscriber.connect().batch_execute(&drop).unwrap();
+    let mut client = subscriber.connect();
+    for change in ["DISABLE", "SET (slot_name = NONE)"] {
+        client.batch_execute(&format!("ALTER SUBSCRIPTION {} {change}", subscriber.name)).unwrap();
+    }
+    client.batch_execute(&format!("DROP SUBSCRIPTION {}", subscriber.name)).unwrap();
 }
 
 /// Two clusters, of PostgreSQL 16 and 18.
@@ -194,7 +190,8 @@ fn a_planned_switch_over_by_logical_replication_refuses_nobody_however_far_the_f
             BeforeTheCopyToTheEnd => prune(&mut client, 4),
             _ => {}
         }
-        let subscriber = replicate(&publisher, &new);
+        let subscriber = new.database();
+        replicate(&publisher, &subscriber);
         let mut end = 4;
         if pruned != BeforeTheCopyToTheEnd {
             register(&mut client, 4);
@@ -216,7 +213,7 @@ fn a_planned_switch_over_by_logical_replication_refuses_nobody_however_far_the_f
         let place = begin.max(3);
         acknowledge(&mut client, "mailer", place);
         assert_eq!(feed_position(&mut client), end);
-        await_applied(&publisher, &subscriber);
+        await_applied(&old, &subscriber);
         stop_following(&subscriber);
 
         let mut client = subscriber.connect();
@@ -253,11 +250,12 @@ fn an_unplanned_switch_over_by_logical_replication_refuses_who_was_ahead_and_nob
     let publisher = old.database();
     let mut client = publisher.connect();
     register(&mut client, 4);
-    let subscriber = replicate(&publisher, &new);
+    let subscriber = new.database();
+    replicate(&publisher, &subscriber);
     let name = &subscriber.name;
     register(&mut client, 2);
     acknowledge(&mut client, "mailer", 5);
-    await_applied(&publisher, &subscriber);
+    await_applied(&old, &subscriber);
     subscriber.connect().batch_execute(&format!("ALTER SUBSCRIPTION {name} DISABLE")).unwrap();
     await_true(&mut client, "SELECT NOT active FROM pg_replication_slots", &[]);
     register(&mut client, 10);
@@ -265,10 +263,6 @@ fn an_unplanned_switch_over_by_logical_replication_refuses_who_was_ahead_and_nob
     assert_eq!(feed_position(&mut client), 16);
     drop(client);
     old.crash();
-    subscriber
-        .connect()
-        .batch_execute(&format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"))
-        .unwrap();
     stop_following(&subscriber);
 
     let mut client = subscriber.connect();
@@ -283,6 +277,39 @@ fn an_unplanned_switch_over_by_logical_replication_refuses_who_was_ahead_and_nob
     let resumed = client.query("SELECT customers.subscribe('mailer', 12)", &[]);
     assert_refused(resumed, "PT410", &[]);
     assert_eq!(fetched(&mut client, "fetch_events('mailer', 2)"), [6, STRIDE]);
+}
+
+#[test]
+fn a_switch_over_by_logical_replication_under_load_sends_nobody_back() {
+    if !on_16() || !have(&["16", "18"]) {
+        return;
+    }
+    let (old, new) = publisher_and_subscriber();
+    let publisher = old.database();
+    let name = &publisher.name;
+    new.connect("postgres").batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
+    let subscriber = Database { server: &new, name: name.clone() };
+    subscriber.connect().batch_execute("CREATE EXTENSION customer_db").unwrap();
+    let (copies, mut client) = under_load(&old, name, |primary, write_on| {
+        write_on();
+        replicate(&publisher, &subscriber);
+        write_on();
+        let mut operator = old.connect("postgres");
+        let close = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false");
+        operator.batch_execute(&close).unwrap();
+        let terminated = "SELECT count(pg_terminate_backend(pid)) = 0 FROM pg_stat_activity
+                           WHERE datname = $1 AND backend_type = 'client backend'";
+        await_true(&mut operator, terminated, &[name]);
+        await_applied(&old, &subscriber);
+        stop_following(&subscriber);
+        primary.moves_to(&new);
+        write_on();
+    });
+    assert_true(&copies, &mut client);
+    let begun_again: Vec<usize> = copies.iter().map(|copy| copy.begun_again).collect();
+    assert_eq!(begun_again, [0; 4]);
+    let epochs = epochs(&mut client);
+    assert_eq!((epochs.len(), epochs[1].0), (2, 2));
 }
 
 /// A cluster of another major version that pg_upgrade has moved everything of this one to.
