@@ -118,12 +118,13 @@ fn a_recovery_to_a_moment_refuses_who_had_read_beyond_it_and_nobody_else() {
     assert_eq!(fetched(&mut client, "fetch_events('mailer', 2)"), [7, 2 * STRIDE]);
 }
 
-/// Subscribes a database to the whole schema of another, with a copy of what is there.
-fn replicate(publisher: &Database, subscriber: &Database) {
+/// Subscribes a database to the whole schema of another, with or without a copy of what is there.
+fn replicate(publisher: &Database, subscriber: &Database, copy: bool) {
     let publish = "CREATE PUBLICATION everything FOR TABLES IN SCHEMA customers";
     publisher.connect().batch_execute(publish).unwrap();
     let subscribe = format!(
-        "CREATE SUBSCRIPTION {} CONNECTION 'host={} dbname={} user=postgres' PUBLICATION everything",
+        "CREATE SUBSCRIPTION {} CONNECTION 'host={} dbname={} user=postgres' PUBLICATION everything
+             WITH (copy_data = {copy})",
         subscriber.name,
         publisher.server.host(),
         publisher.name
@@ -191,7 +192,7 @@ fn a_planned_switch_over_by_logical_replication_refuses_nobody_however_far_the_f
             _ => {}
         }
         let subscriber = new.database();
-        replicate(&publisher, &subscriber);
+        replicate(&publisher, &subscriber, true);
         let mut end = 4;
         if pruned != BeforeTheCopyToTheEnd {
             register(&mut client, 4);
@@ -251,7 +252,7 @@ fn an_unplanned_switch_over_by_logical_replication_refuses_who_was_ahead_and_nob
     let mut client = publisher.connect();
     register(&mut client, 4);
     let subscriber = new.database();
-    replicate(&publisher, &subscriber);
+    replicate(&publisher, &subscriber, true);
     let name = &subscriber.name;
     register(&mut client, 2);
     acknowledge(&mut client, "mailer", 5);
@@ -292,7 +293,7 @@ fn a_switch_over_by_logical_replication_under_load_sends_nobody_back() {
     subscriber.connect().batch_execute("CREATE EXTENSION customer_db").unwrap();
     let (copies, mut client) = under_load(&old, name, |primary, write_on| {
         write_on();
-        replicate(&publisher, &subscriber);
+        replicate(&publisher, &subscriber, true);
         write_on();
         let mut operator = old.connect("postgres");
         let close = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false");
@@ -310,6 +311,31 @@ fn a_switch_over_by_logical_replication_under_load_sends_nobody_back() {
     assert_eq!(begun_again, [0; 4]);
     let epochs = epochs(&mut client);
     assert_eq!((epochs.len(), epochs[1].0), (2, 2));
+}
+
+/// A session compares its sequence with the epochs, although nobody else has drawn from it.
+#[test]
+#[ignore = "a fault in the core: positions::compare() trusts a sequence that stands where the session left it"]
+fn a_session_that_outlived_a_switch_over_and_back_hides_no_event() {
+    let start = || Server::start(&["wal_level = logical"]);
+    let (here, there) = (start(), start());
+    let (a, b) = (here.database(), there.database());
+    let mut living = a.connect();
+    register(&mut living, 4);
+    replicate(&a, &b, true);
+    stop_following(&b);
+    replicate(&b, &a, false);
+    let mut client = b.connect();
+    register(&mut client, 3);
+    let place = feed_position(&mut client);
+    assert_eq!(place, STRIDE + 2);
+    await_applied(&there, &a);
+    stop_following(&a);
+
+    register(&mut living, 2);
+    let mut client = a.connect();
+    assert_eq!(positions_after(&mut client, place), [2 * STRIDE, 2 * STRIDE + 1]);
+    assert_eq!(epochs(&mut client), [(1, 1, 0), (2, STRIDE, 4), (3, 2 * STRIDE, place)]);
 }
 
 /// A cluster of another major version that pg_upgrade has moved everything of this one to.
@@ -458,4 +484,71 @@ fn a_dump_restored_into_another_server_refuses_who_was_ahead_of_it_and_nobody_el
         let expected: Vec<i64> = (place + 1..=end).chain(STRIDE..STRIDE + 40).collect();
         assert_eq!(fetched(&mut client, "fetch_events('mailer')"), expected);
     }
+}
+
+/// A sequence stands beyond the last event after a rollback, and after a crash.
+#[test]
+#[ignore = "a fault in the core: what was drawn and never committed counts as left out by the dump"]
+fn a_fully_pruned_feed_whose_sequence_is_ahead_refuses_nobody_after_a_restore() {
+    let roll_back = |database: &Database| {
+        let mut client = database.connect();
+        client.batch_execute("BEGIN").unwrap();
+        registered(&mut client);
+        client.batch_execute("ROLLBACK").unwrap();
+    };
+    let crash = |database: &Database| {
+        database.server.crash();
+        database.server.pg_ctl("start");
+    };
+    let new = Server::start(&[]);
+    for get_ahead in [&roll_back as &dyn Fn(&Database), &crash] {
+        let old = Server::start(&[]);
+        let database = old.database();
+        let mut client = database.connect();
+        register(&mut client, 4);
+        acknowledge(&mut client, "mailer", 4);
+        assert_eq!(one::<i64>(&mut client, "SELECT customers.prune_events('0')", &[]), 4);
+        get_ahead(&database);
+        assert_eq!(feed_position(&mut database.connect()), 4);
+        let mut client = restored(&database, &new).connect();
+        assert_goes_on(&mut client, [4]);
+        registered(&mut client);
+        assert_eq!(fetched(&mut client, "fetch_events('mailer')"), [STRIDE]);
+    }
+}
+
+/// Where it ended is known from the WAL, but not from a dump.
+#[test]
+#[ignore = "a fault in the core: other files take over an epoch whose end was not recorded yet"]
+fn a_dump_of_a_promoted_server_that_has_written_nothing_refuses_who_has_read_what_was_lost() {
+    let primary = Server::start(&[]);
+    let name = primary.database().name;
+    let standby = primary.standby();
+    let (mut first, mut client) = (primary.connect(&name), primary.connect(&name));
+    register(&mut client, 3);
+    assert_eq!(feed_position(&mut client), 3);
+    first.batch_execute("BEGIN").unwrap();
+    registered(&mut first);
+    register(&mut client, 2);
+    let lsn: String = one(&mut client, "SELECT pg_current_wal_flush_lsn()::text", &[]);
+    let replayed = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn";
+    await_true(&mut standby.connect("postgres"), replayed, &[&lsn]);
+    standby.pg_ctl("stop");
+    first.batch_execute("COMMIT").unwrap();
+    assert_eq!(feed_position(&mut client), 6);
+    drop((first, client));
+    primary.crash();
+    standby.pg_ctl("start");
+    standby.pg_ctl("promote");
+    assert_lost(&mut standby.connect(&name), 6, "ended at position 3");
+
+    let other = Server::start(&[]);
+    let copy = restored(&Database { server: &standby, name }, &other);
+    let mut client = copy.connect();
+    for _ in 0..2 {
+        assert_lost(&mut client, 6, "");
+        registered(&mut client);
+    }
+    // The customers of positions 5 and 6, and the two that were registered here.
+    assert_eq!(positions_after(&mut client, 3).len(), 4);
 }
