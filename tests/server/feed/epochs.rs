@@ -9,7 +9,7 @@ use crate::kit::{
 };
 use postgres::Client;
 
-const STRIDE: i64 = 10_000_000_000;
+pub(super) const STRIDE: i64 = 10_000_000_000;
 
 /// Waits until the standby has replayed what the primary has committed.
 fn await_replay(primary: &mut Client, standby: &Server) {
@@ -50,7 +50,7 @@ fn fail_over(before: impl FnOnce(&Database), lost: impl FnOnce(&Database)) -> Fa
     FailedOver { server: standby, name, last }
 }
 
-fn epochs(client: &mut Client) -> Vec<(i32, i64, i64)> {
+pub(super) fn epochs(client: &mut Client) -> Vec<(i32, i64, i64)> {
     let query =
         "SELECT epoch, first_position, previous_end FROM customers.feed_epochs ORDER BY epoch";
     let rows = client.query(query, &[]).unwrap();
@@ -59,7 +59,7 @@ fn epochs(client: &mut Client) -> Vec<(i32, i64, i64)> {
 
 /// Asserts that readers at this place are refused, with the epoch's end in DETAIL.
 #[track_caller]
-fn assert_lost(client: &mut Client, place: i64, detail: &str) {
+pub(super) fn assert_lost(client: &mut Client, place: i64, detail: &str) {
     for call in [
         format!("read_events({place})"),
         format!("read_events({place}, 1)"),

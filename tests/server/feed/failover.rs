@@ -78,7 +78,7 @@ fn copy(primary: &Primary, place: Place, quiet: &AtomicBool) -> Copy {
 }
 
 /// Runs `fail` while writers write and consumers copy, and returns the copies when all is quiet again.
-fn under_load(
+pub(super) fn under_load(
     server: &Server,
     database: &str,
     fail: impl FnOnce(&Primary, &dyn Fn()),
@@ -123,7 +123,7 @@ fn await_streaming(primary: &Server) {
     await_true(&mut primary.connect("postgres"), streaming, &[]);
 }
 
-fn assert_true(copies: &[Copy], client: &mut Client) {
+pub(super) fn assert_true(copies: &[Copy], client: &mut Client) {
     for (copy, place) in copies.iter().zip(["own", "own", "mailer", "search"]) {
         assert_eq!(copy.faults(client), (0, 0), "wrong and ghosts of {place}");
     }

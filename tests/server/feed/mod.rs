@@ -9,6 +9,7 @@ mod epochs;
 mod failover;
 mod full_queue;
 mod lower_end;
+mod moving;
 pub mod notifying;
 mod out_of_sequence;
 mod partitioning;

@@ -138,7 +138,14 @@ impl Server {
 
     /// A hot standby that streams from this cluster.
     pub fn standby(&self) -> Self {
-        let standby = Self {
+        let standby = self.backup(&["--write-recovery-conf"]);
+        standby.pg_ctl("start");
+        standby
+    }
+
+    /// A copy of this cluster by pg_basebackup, not started yet.
+    pub fn backup(&self, options: &[&str]) -> Self {
+        let backup = Self {
             home: self.home.clone(),
             environment: self.environment.clone(),
             folder: new_folder(),
@@ -146,12 +153,12 @@ impl Server {
         succeed(
             self.program("pg_basebackup")
                 .args(["--host", self.host(), "--username=postgres", "--checkpoint=fast"])
-                .args(["--no-sync", "--write-recovery-conf", "--pgdata"])
-                .arg(standby.data()),
+                .args(["--no-sync", "--pgdata"])
+                .arg(backup.data())
+                .args(options),
         );
-        standby.configure(&[&standby.socket_setting()]);
-        standby.pg_ctl("start");
-        standby
+        backup.configure(&[&backup.socket_setting()]);
+        backup
     }
 
     /// Makes a cluster that was a primary once, and has been stopped or killed, a standby of another.
