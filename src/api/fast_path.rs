@@ -5,7 +5,7 @@ use crate::customer::enforcement;
 use crate::customer::guard;
 use crate::customer::profile::Profile;
 use crate::customer::row::{COUNT, CustomerRow};
-use crate::customer::schema::{CUSTOMER_COLUMNS, CUSTOMERS, has_our_defaults};
+use crate::customer::schema::{CUSTOMER_COLUMNS, CUSTOMERS, has_original_defaults};
 use crate::feed::recording::record_registration;
 use crate::postgres::catalog_cache::CatalogCache;
 use crate::postgres::ffi;
@@ -64,7 +64,7 @@ fn column_numbers(customers: &OpenRelation) -> Option<[i32; COUNT]> {
     let look_up = || {
         CUSTOMERS.refuse_inheritance();
         let numbers = SHAPE.matches(customers, &triggers()?)?;
-        let fits = checks_status(customers) && has_our_defaults(customers.oid());
+        let fits = checks_status(customers) && has_original_defaults(customers.oid());
         fits.then_some(numbers)
     };
     NUMBERS.with(|known| known.get(customers.oid(), look_up))

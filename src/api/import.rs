@@ -3,7 +3,7 @@
 use crate::customer::data_owner::as_data_owner;
 use crate::customer::enforcement::ensure_rules_fired;
 use crate::customer::guard::registration_moment;
-use crate::customer::schema::{CUSTOMERS, has_our_defaults};
+use crate::customer::schema::{CUSTOMERS, has_original_defaults};
 use crate::postgres::catalog_cache::CatalogCache;
 use crate::postgres::error::{OrRaise, protect_all};
 use crate::postgres::ffi::GetCurrentTransactionStartTimestamp;
@@ -158,7 +158,7 @@ fn register(candidates: Vec<(usize, Candidate)>) -> Vec<(usize, Outcome)> {
     }
     // None if the table has another default, which the guard then applies.
     let now = TimestampWithTimeZone::try_from(GetCurrentTransactionStartTimestamp()).ok();
-    let default = now.filter(|_| has_our_defaults(CUSTOMERS.oid()));
+    let default = now.filter(|_| has_original_defaults(CUSTOMERS.oid()));
     let all = || candidates.iter().map(|(_, candidate)| candidate);
     let params = [
         all().map(|c| c.customer_id).collect::<Vec<_>>().into_datum(),

@@ -4,7 +4,7 @@
 use super::enforcement::{self, Kind};
 use super::operation;
 use super::row::{COUNT, CustomerRow, Field};
-use super::schema::{CUSTOMER_COLUMNS, has_our_defaults};
+use super::schema::{CUSTOMER_COLUMNS, has_original_defaults};
 use crate::postgres::error::{OrRaise, Protected, entry_point, protect};
 use crate::postgres::ffi::{
     GetCurrentTimestamp, GetCurrentTransactionStartTimestamp as now, IsLogicalWorker,
@@ -22,7 +22,7 @@ fn guard(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
     entry_point(|| {
         // SAFETY: PostgreSQL passes the frame of the current call.
         let trigger = unsafe { Trigger::from_call(fcinfo, &[TriggerTiming::BeforeRow]) };
-        check_way(&trigger).or_raise();
+        refuse_unrecorded_writes(&trigger).or_raise();
         let command = command_id();
         let numbers = trigger.column_numbers(&CUSTOMER_COLUMNS);
         let mut row = CustomerRow::new(trigger.new_values(&numbers));
@@ -55,7 +55,7 @@ fn guard(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
 
 /// Refuses a row written in a way that does not fire the statement triggers, so that its change would not
 /// be recorded.
-fn check_way(trigger: &Trigger) -> Result<(), Refusal> {
+fn refuse_unrecorded_writes(trigger: &Trigger) -> Result<(), Refusal> {
     if IsLogicalWorker() {
         return Err(Refusal::LogicalApply);
     }
@@ -69,7 +69,7 @@ fn check_way(trigger: &Trigger) -> Result<(), Refusal> {
 /// owner has chosen; admit() sets those that the table was created with.
 fn set_defaults(trigger: &Trigger, numbers: &[i32; COUNT], row: &mut CustomerRow) {
     let missing: Vec<usize> = row.missing_defaults().collect();
-    if missing.is_empty() || has_our_defaults(trigger.table_oid()) {
+    if missing.is_empty() || has_original_defaults(trigger.table_oid()) {
         return;
     }
     for place in missing {

@@ -77,7 +77,7 @@ pub const TABLES: [(&str, &[Column]); 5] = [
 ];
 
 /// Whether a table of customers has the defaults that it was created with.
-pub fn has_our_defaults(table: Oid) -> bool {
+pub fn has_original_defaults(table: Oid) -> bool {
     const OURS: [(&[u8], &[u8]); 3] = [
         (b"customer_id", b"gen_random_uuid()"),
         (b"status", b"'ACTIVE'::text"),

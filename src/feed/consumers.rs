@@ -33,7 +33,7 @@ fn subscribe(consumer: Option<Text<'_>>, after: Option<i64>) {
             return;
         }
         ensure_read(after).or_raise();
-        with_bounds(|bounds| bounds.check_place(after)).or_raise();
+        with_bounds(|bounds| bounds.check_position(after)).or_raise();
         connected(|_| SUBSCRIBE.run(&[consumer, after.into_datum()], |_| {}));
     });
 }
@@ -58,13 +58,13 @@ fn fetch_events<'call>(
         let consumer = existing(consumer).or_raise();
         // Before the lock, which a standby cannot take.
         positions::ensure_readable().or_raise();
-        let place = lock_place(consumer).or_raise();
+        let place = lock_position(consumer).or_raise();
         events_past(place, batch_size, result).or_raise()
     })
 }
 
 /// A consumer's position, with its row locked to the end of the transaction.
-fn lock_place(consumer: &str) -> Result<i64, Refusal> {
+fn lock_position(consumer: &str) -> Result<i64, Refusal> {
     static PLACE: Statement = Statement::new(
         c"SELECT position FROM customers.consumers WHERE consumer = $1 FOR UPDATE",
         &[TEXTOID],
@@ -83,7 +83,7 @@ fn acknowledge(consumer: Option<Text<'_>>, up_to: Option<i64>) {
     as_data_owner(|| {
         let consumer = existing(consumer).or_raise();
         let up_to = given(up_to, "up_to").or_raise();
-        let place = lock_place(consumer).or_raise();
+        let place = lock_position(consumer).or_raise();
         // Nobody can have read a position beyond the end of the feed. Acknowledging it would skip events
         // that are still to be committed.
         if up_to > place {

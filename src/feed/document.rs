@@ -18,43 +18,45 @@ pub struct Head {
     pub customer_id: Uuid,
 }
 
+// The fields are in the order in which jsonb keeps keys, by length and then by their octets: it need not sort them.
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct CustomerRegistered<'a> {
     event_id: Uuid,
-    occurred_at: Timestamp,
     version: i64,
     customer: Customer<'a>,
+    occurred_at: Timestamp,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Customer<'a> {
-    customer_id: Uuid,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    email: Change<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Change<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    email: Change<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     status: Change<'a>,
+    customer_id: Uuid,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct CustomerUpdated<'a> {
+    changes: Changes<'a>,
     event_id: Uuid,
-    occurred_at: Timestamp,
     version: i64,
     customer_id: Uuid,
-    changes: Changes<'a>,
+    occurred_at: Timestamp,
 }
 
 #[derive(Serialize, Default)]
 struct Changes<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    email: Change<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     name: Change<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Change<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Change<'a>,
 }
@@ -63,9 +65,9 @@ struct Changes<'a> {
 #[serde(rename_all = "camelCase")]
 struct CustomerErased {
     event_id: Uuid,
-    occurred_at: Timestamp,
     version: i64,
     customer_id: Uuid,
+    occurred_at: Timestamp,
 }
 
 /// A field that an event sets: to a value, or to null. None if it does not.

@@ -353,7 +353,7 @@ pub fn move_up(EventsBeyond { end, last }: EventsBeyond) {
 }
 
 /// Keeps in WAL how far the feed was complete when readers were given events; see [`end_of_latest`].
-pub fn keep_read(position: i64) {
+pub fn store_read(position: i64) {
     let read = FEED_READ.open(pg_sys::RowExclusiveLock);
     if sequence::last_value(&read) < position {
         sequence::advance(&read, position);
@@ -361,7 +361,7 @@ pub fn keep_read(position: i64) {
 }
 
 /// Stores the position up to which the feed was pruned, for readers and for dumps.
-pub fn keep_pruned_to(position: i64, sequence: pg_sys::Oid) {
+pub fn store_pruned_to(position: i64, sequence: pg_sys::Oid) {
     static KEEP: Statement = Statement::new(
         c"INSERT INTO customers.feed_epochs AS kept (epoch, first_position, previous_end, began_at, pruned_to, history)
           SELECT coalesce(max(epoch), 1), 1, 0, now(), $1, $2 FROM customers.feed_epochs

@@ -28,7 +28,7 @@ pub enum EventWriter {
     /// Bypasses the executor, where the table has the shape that it was created with.
     FastPath(HeapInsert, [i32; COUNT]),
     /// Runs an INSERT, where the table has other columns, triggers or policies.
-    BySql,
+    ByStatement,
 }
 
 impl EventWriter {
@@ -42,7 +42,7 @@ impl EventWriter {
         let numbers = NUMBERS.with(|known| known.get(events.oid(), || SHAPE.matches(&events, &[])));
         match numbers {
             Some(numbers) if may_insert() => Self::FastPath(HeapInsert::begin(events), numbers),
-            _ => Self::BySql,
+            _ => Self::ByStatement,
         }
     }
 
@@ -59,7 +59,7 @@ impl EventWriter {
         );
         match self {
             Self::FastPath(insert, numbers) => insert.insert(numbers, values),
-            Self::BySql => {
+            Self::ByStatement => {
                 let mut recorded = false;
                 connected(|_| INSERT.run(&values(), |_| recorded = true));
                 if !recorded {

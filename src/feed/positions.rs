@@ -241,7 +241,7 @@ impl Bounds {
     }
 
     /// Refuses a position from which the feed cannot be continued.
-    pub fn check_place(&self, place: i64) -> Result<(), Refusal> {
+    pub fn check_position(&self, place: i64) -> Result<(), Refusal> {
         if place < 0 {
             return Err(Refusal::NegativePosition);
         }

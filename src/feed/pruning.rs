@@ -75,7 +75,7 @@ fn prune(older_than: Interval, max_events: i64) -> i64 {
         pruned_to = last;
     }
     if pruned_to > begin {
-        epochs::keep_pruned_to(pruned_to, sequence);
+        epochs::store_pruned_to(pruned_to, sequence);
     }
     deleted
 }

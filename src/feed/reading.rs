@@ -53,7 +53,7 @@ pub fn events_past<'call>(
         _ => return Err(Refusal::BatchSize { max: MAX_BATCH_SIZE }),
     };
     let (count, complete_to) = with_bounds(|bounds| {
-        bounds.check_place(after)?;
+        bounds.check_position(after)?;
         let params = [after, bounds.complete_to, limit].map(IntoDatum::into_datum);
         let mut writer = result.writer(COLUMNS);
         let mut scratch = PgMemoryContexts::new("customer_db event");
@@ -73,7 +73,7 @@ pub fn events_past<'call>(
         Ok::<_, Refusal>((count, bounds.complete_to))
     })?;
     if count > 0 {
-        epochs::keep_read(complete_to);
+        epochs::store_read(complete_to);
         flush_what_is_visible();
     }
     Ok(result)
@@ -125,7 +125,7 @@ pub fn end_of_feed() -> i64 {
         let last = LAST.read_value::<i64>(&[bounds.complete_to.into_datum()]);
         (last.unwrap_or_default().max(bounds.pruned_to), bounds.complete_to)
     });
-    epochs::keep_read(complete_to);
+    epochs::store_read(complete_to);
     flush_what_is_visible();
     end
 }

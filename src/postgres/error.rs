@@ -51,7 +51,7 @@ pub fn out_of_memory() -> ! {
     // SAFETY: FATAL exits through proc_exit() without a longjmp over Rust frames; the texts are static.
     unsafe {
         ffi::errstart(pg_sys::FATAL as c_int, DOMAIN.as_ptr());
-        ffi::errcode(make_sqlstate("53200"));
+        ffi::errcode(encode_sqlstate("53200"));
         ffi::errmsg_internal(c"out of memory".as_ptr());
         ffi::errhidestmt(true);
         ffi::errhidecontext(true);
@@ -76,7 +76,7 @@ fn report(level: c_int, facts: &Facts) {
             if !ffi::errstart(level, DOMAIN.as_ptr()) {
                 return;
             }
-            ffi::errcode(make_sqlstate(facts.sqlstate));
+            ffi::errcode(encode_sqlstate(facts.sqlstate));
             ffi::errmsg_internal(c"%s".as_ptr(), message.as_ptr());
             if let Some(detail) = &detail {
                 ffi::errdetail_internal(c"%s".as_ptr(), detail.as_ptr());
@@ -142,7 +142,7 @@ fn rethrow(panic: Box<dyn Any + Send>, definitions_changed: bool) -> ! {
         let error = &mut *pg_sys::CopyErrorData();
         pg_sys::FlushErrorState();
         if !is_ours(error) {
-            let sqlstate = unmake_sqlstate(error.sqlerrcode);
+            let sqlstate = decode_sqlstate(error.sqlerrcode);
             let facts = PostgresError {
                 sqlstate: &sqlstate,
                 message: &text(error.message),
@@ -155,7 +155,7 @@ fn rethrow(panic: Box<dyn Any + Send>, definitions_changed: bool) -> ! {
                 Refusal::in_place_of(&facts).or(was_dropped.then_some(Refusal::DefinitionsChanged));
             match refusal.map(|refusal| refusal.facts()) {
                 Some(facts) => {
-                    error.sqlerrcode = make_sqlstate(facts.sqlstate);
+                    error.sqlerrcode = encode_sqlstate(facts.sqlstate);
                     replace(error, &facts);
                 }
                 None => without_values(error, &sqlstate),
@@ -247,7 +247,7 @@ fn text<'a>(text: *const c_char) -> std::borrow::Cow<'a, str> {
 }
 
 /// MAKE_SQLSTATE of elog.h: six bits a character.
-const fn make_sqlstate(code: &str) -> c_int {
+const fn encode_sqlstate(code: &str) -> c_int {
     let code = code.as_bytes();
     assert!(code.len() == 5);
     let mut packed = 0;
@@ -260,7 +260,7 @@ const fn make_sqlstate(code: &str) -> c_int {
 }
 
 /// unpack_sql_state() of elog.c.
-fn unmake_sqlstate(packed: c_int) -> String {
+fn decode_sqlstate(packed: c_int) -> String {
     (0..5).map(|i| char::from((packed >> (6 * i) & 0x3F) as u8 + b'0')).collect()
 }
 
@@ -363,10 +363,10 @@ mod tests {
     #[pg_test]
     fn a_sqlstate_is_packed_as_postgresql_packs_it() {
         for code in ["00000", "22023", "PT404", "ZZZZZ"] {
-            assert_eq!(unmake_sqlstate(make_sqlstate(code)), code);
+            assert_eq!(decode_sqlstate(encode_sqlstate(code)), code);
         }
         assert_eq!(
-            make_sqlstate("XX000"),
+            encode_sqlstate("XX000"),
             pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR as c_int
         );
     }

