@@ -332,6 +332,8 @@ fn a_session_that_outlived_a_switch_over_and_back_hides_no_event() {
     await_applied(&there, &a);
     stop_following(&a);
 
+    // A session need not look more often than once a second.
+    living.batch_execute("SELECT pg_sleep(1.1)").unwrap();
     register(&mut living, 2);
     let mut client = a.connect();
     assert_eq!(positions_after(&mut client, place), [2 * STRIDE, 2 * STRIDE + 1]);
