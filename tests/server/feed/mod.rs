@@ -11,6 +11,7 @@ mod full_queue;
 mod lower_end;
 pub mod notifying;
 mod out_of_sequence;
+mod patroni;
 mod pruning;
 mod reading_events;
 mod recording;
