@@ -9,21 +9,33 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-const WRITERS: u64 = 6;
-const PLACES: [Place; 4] = [Place::Own, Place::Own, Place::Kept("mailer"), Place::Kept("search")];
+/// As much as this machine can do.
+pub(super) const LOAD: Load =
+    Load { writers: 6, pause: Duration::ZERO, before_connecting: Duration::from_millis(5) };
+pub(super) const PLACES: [Place; 4] =
+    [Place::Own, Place::Own, Place::Kept("mailer"), Place::Kept("search")];
 /// A failover is answered by PT410 alone if the primary crashes; see pg_rewind for the last setting.
 const SETTINGS: [&str; 2] = ["wal_log_hints = on", "wal_keep_size = '1GB'"];
 
+pub(super) struct Load {
+    pub writers: u64,
+    /// What writers wait for between two transactions, and consumers before they look again.
+    pub pause: Duration,
+    /// What both wait for when there was no primary.
+    pub before_connecting: Duration,
+}
+
 /// Writes until `stop`, on whichever server is the primary.
-fn write(primary: &Primary, seed: u64, stop: &AtomicBool, written: &AtomicUsize) {
+fn write(primary: &Primary, seed: u64, load: &Load, stop: &AtomicBool, written: &AtomicUsize) {
     let mut rng = Rng(seed);
     while !stop.load(Ordering::Acquire) {
         let Ok(mut client) = primary.connect() else {
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(load.before_connecting);
             continue;
         };
         while !stop.load(Ordering::Acquire) && change(&mut client, &mut rng).is_ok() {
             written.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(load.pause);
         }
     }
 }
@@ -48,14 +60,14 @@ fn change(client: &mut Client, rng: &mut Rng) -> Result<(), Error> {
 }
 
 /// Keeps a copy until `quiet`, and then until nothing is left.
-fn copy(primary: &Primary, place: Place, quiet: &AtomicBool) -> Copy {
+fn copy(primary: &Primary, place: Place, load: &Load, quiet: &AtomicBool) -> Copy {
     let mut copy = Copy::new(place);
     loop {
         let mut client = match primary.connect() {
             Ok(client) => client,
             Err(error) => {
                 assert!(!quiet.load(Ordering::Acquire), "no primary at the end: {error:?}");
-                thread::sleep(Duration::from_millis(5));
+                thread::sleep(load.before_connecting);
                 continue;
             }
         };
@@ -64,7 +76,7 @@ fn copy(primary: &Primary, place: Place, quiet: &AtomicBool) -> Copy {
             match copy.catch_up(&mut client) {
                 Ok(false) if last_look => return copy,
                 Ok(true) => {}
-                Ok(false) => thread::sleep(Duration::from_millis(1)),
+                Ok(false) => thread::sleep(load.pause.max(Duration::from_millis(1))),
                 Err(error) => {
                     if let Some(error) = error.as_db_error() {
                         let code = error.code().code();
@@ -79,33 +91,31 @@ fn copy(primary: &Primary, place: Place, quiet: &AtomicBool) -> Copy {
 
 /// Runs `fail` while writers write and consumers copy, and returns the copies when all is quiet again.
 pub(super) fn under_load(
-    server: &Server,
-    database: &str,
+    primary: &Primary,
+    places: &[Place],
+    load: &Load,
     fail: impl FnOnce(&Primary, &dyn Fn()),
 ) -> (Vec<Copy>, Client) {
-    let primary = Primary::new(server, database);
     let (stop, quiet, written) =
         (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(0));
     let copies = thread::scope(|scope| {
         let _stop = (SetWhenDropped(&stop), SetWhenDropped(&quiet));
-        let writers: Vec<_> = (0..WRITERS)
+        let writers: Vec<_> = (0..load.writers)
             .map(|seed| {
                 scope.spawn({
-                    let (primary, stop, written) = (&primary, &stop, &written);
-                    move || write(primary, seed, stop, written)
+                    let (stop, written) = (&stop, &written);
+                    move || write(primary, seed, load, stop, written)
                 })
             })
             .collect();
-        let copies: Vec<_> = PLACES
-            .map(|place| {
-                scope.spawn({
-                    let (primary, quiet) = (&primary, &quiet);
-                    move || copy(primary, place, quiet)
-                })
+        let copies: Vec<_> = places
+            .iter()
+            .map(|&place| {
+                let quiet = &quiet;
+                scope.spawn(move || copy(primary, place, load, quiet))
             })
-            .into_iter()
             .collect();
-        fail(&primary, &|| {
+        fail(primary, &|| {
             let before = written.load(Ordering::Relaxed);
             eventually("100 transactions", || written.load(Ordering::Relaxed) >= before + 100);
         });
@@ -124,8 +134,8 @@ fn await_streaming(primary: &Server) {
 }
 
 pub(super) fn assert_true(copies: &[Copy], client: &mut Client) {
-    for (copy, place) in copies.iter().zip(["own", "own", "mailer", "search"]) {
-        assert_eq!(copy.faults(client), (0, 0), "wrong and ghosts of {place}");
+    for copy in copies {
+        assert_eq!(copy.faults(client), (0, 0), "wrong and ghosts of {:?}", copy.place);
     }
     let twice = "SELECT count(*) FROM (SELECT FROM customers.events GROUP BY customer_id, version
                                         HAVING count(*) > 1) AS twice";
@@ -141,7 +151,8 @@ fn an_asynchronous_failover_leaves_no_copy_wrong_also_twice_and_back_again() {
     let name = a.database().name;
     let b = a.standby();
     let c = b.standby();
-    let (copies, mut client) = under_load(&a, &name, |primary, write_on| {
+    let primary = Primary::new(&a, &name);
+    let (copies, mut client) = under_load(&primary, &PLACES, &LOAD, |primary, write_on| {
         write_on();
         // The standby lacks what is written from here on.
         b.pg_ctl("stop");
@@ -194,7 +205,8 @@ fn a_synchronous_failover_and_a_switch_over_send_nobody_back() {
     a.configure(&["synchronous_commit = on"]);
     a.pg_ctl("reload");
     let mut others = Vec::new();
-    let (copies, mut client) = under_load(&a, &name, |primary, write_on| {
+    let primary = Primary::new(&a, &name);
+    let (copies, mut client) = under_load(&primary, &PLACES, &LOAD, |primary, write_on| {
         write_on();
         a.crash();
         b.pg_ctl("promote");

@@ -13,6 +13,7 @@ mod moving;
 pub mod notifying;
 mod out_of_sequence;
 mod partitioning;
+mod patroni;
 mod pruning;
 mod reading_events;
 mod recording;

@@ -3,7 +3,8 @@
 //! ever; a crash that loses commits moves nothing and misleads no copy.
 
 use super::epochs::{STRIDE, assert_lost, epochs};
-use super::failover::{assert_true, under_load};
+use super::failover::{LOAD, PLACES, assert_true, under_load};
+use crate::kit::copying::Primary;
 use crate::kit::history::{assert_recorded_since, positions_after, recorded, register};
 use crate::kit::{
     Database, Server, assert_refused, await_true, eventually, fetched, home, on_16, one, positions,
@@ -291,21 +292,22 @@ fn a_switch_over_by_logical_replication_under_load_sends_nobody_back() {
     new.connect("postgres").batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
     let subscriber = Database { server: &new, name: name.clone() };
     subscriber.connect().batch_execute("CREATE EXTENSION customer_db").unwrap();
-    let (copies, mut client) = under_load(&old, name, |primary, write_on| {
-        write_on();
-        replicate(&publisher, &subscriber, true);
-        write_on();
-        let mut operator = old.connect("postgres");
-        let close = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false");
-        operator.batch_execute(&close).unwrap();
-        let terminated = "SELECT count(pg_terminate_backend(pid)) = 0 FROM pg_stat_activity
+    let (copies, mut client) =
+        under_load(&Primary::new(&old, name), &PLACES, &LOAD, |primary, write_on| {
+            write_on();
+            replicate(&publisher, &subscriber, true);
+            write_on();
+            let mut operator = old.connect("postgres");
+            let close = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false");
+            operator.batch_execute(&close).unwrap();
+            let terminated = "SELECT count(pg_terminate_backend(pid)) = 0 FROM pg_stat_activity
                            WHERE datname = $1 AND backend_type = 'client backend'";
-        await_true(&mut operator, terminated, &[name]);
-        await_applied(&old, &subscriber);
-        stop_following(&subscriber);
-        primary.moves_to(&new);
-        write_on();
-    });
+            await_true(&mut operator, terminated, &[name]);
+            await_applied(&old, &subscriber);
+            stop_following(&subscriber);
+            primary.moves_to(&new);
+            write_on();
+        });
     assert_true(&copies, &mut client);
     let begun_again: Vec<usize> = copies.iter().map(|copy| copy.begun_again).collect();
     assert_eq!(begun_again, [0; 4]);
@@ -436,14 +438,15 @@ fn crashes_that_lose_commits_begin_no_epoch_and_mislead_no_copy() {
         "wal_buffers = '64MB'",
     ]);
     let name = server.database().name;
-    let (copies, mut client) = under_load(&server, &name, |_, write_on| {
-        for _ in 0..8 {
+    let (copies, mut client) =
+        under_load(&Primary::new(&server, &name), &PLACES, &LOAD, |_, write_on| {
+            for _ in 0..8 {
+                write_on();
+                server.crash();
+                server.pg_ctl("start");
+            }
             write_on();
-            server.crash();
-            server.pg_ctl("start");
-        }
-        write_on();
-    });
+        });
     assert_true(&copies, &mut client);
     let begun_again: Vec<usize> = copies.iter().map(|copy| copy.begun_again).collect();
     assert_eq!(begun_again, [0; 4]);

@@ -2,6 +2,7 @@
 //! on PT410. They follow whichever server is the primary.
 
 use super::Server;
+use postgres::config::TargetSessionAttrs;
 use postgres::{Client, Config, Error, NoTls, Row};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -9,34 +10,36 @@ use std::sync::Mutex;
 use uuid::Uuid;
 
 /// Where the primary is, for writers and consumers that follow it.
-pub struct Primary {
-    host: Mutex<String>,
-    database: String,
-}
+pub struct Primary(Mutex<Config>);
 
 impl Primary {
     pub fn new(server: &Server, database: &str) -> Self {
-        Self { host: Mutex::new(server.host().to_owned()), database: database.to_owned() }
+        let mut config = Config::new();
+        config.host(server.host()).dbname(database).user("postgres");
+        Self::among(config)
+    }
+
+    /// On whichever host of several can be written to.
+    pub fn among(mut config: Config) -> Self {
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        Self(Mutex::new(config))
     }
 
     pub fn moves_to(&self, server: &Server) {
-        *self.host.lock().unwrap() = server.host().to_owned();
+        let mut config = self.0.lock().unwrap();
+        let database = config.get_dbname().expect("a database").to_owned();
+        *config = Self::new(server, &database).0.into_inner().unwrap();
     }
 
     /// A session on a server that can be written to.
     pub fn connect(&self) -> Result<Client, Error> {
-        let host = self.host.lock().unwrap().clone();
-        Config::new()
-            .host(&host)
-            .dbname(&self.database)
-            .user("postgres")
-            .target_session_attrs(postgres::config::TargetSessionAttrs::ReadWrite)
-            .connect(NoTls)
+        let config = self.0.lock().unwrap().clone();
+        config.connect(NoTls)
     }
 }
 
 /// Who keeps a consumer's place.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Place {
     /// The consumer, which calls read_events.
     Own,
@@ -46,7 +49,7 @@ pub enum Place {
 
 /// A copy of the customers.
 pub struct Copy {
-    place: Place,
+    pub place: Place,
     /// The last position that was read.
     position: i64,
     customers: BTreeMap<Uuid, (i64, Value)>,

@@ -95,7 +95,8 @@ pub struct Server {
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-fn new_folder() -> PathBuf {
+/// An empty folder for a cluster, to be removed by whom it is given to.
+pub fn new_folder() -> PathBuf {
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let folder = std::env::temp_dir().join(format!("customer_db.{}.{count}", std::process::id()));
     let _ = fs::remove_dir_all(&folder);
@@ -251,25 +252,18 @@ impl Server {
         Database { server: self, name }
     }
 
-    fn postmaster(&self) -> Option<i32> {
-        let pid_file = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
-        pid_file.lines().next()?.parse().ok()
-    }
-
     /// Kills the postmaster as a crash would, and waits until its children have exited.
     pub fn crash(&self) {
-        let postmaster = self.postmaster().expect("the cluster runs");
+        let postmaster = postmaster(&self.data()).expect("the cluster runs");
         // Stopped first, so that it starts no further children.
         kill(postmaster, libc::SIGSTOP);
-        let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"))
-            .expect("the postmaster's children");
-        let children = children.split_whitespace().map(|pid| pid.parse().expect("a process id"));
+        let children = children(postmaster);
         kill(postmaster, libc::SIGKILL);
         std::iter::once(postmaster).chain(children).for_each(await_end);
     }
 
     fn stop(&self) {
-        if let Some(postmaster) = self.postmaster() {
+        if let Some(postmaster) = postmaster(&self.data()) {
             // Immediate shutdown.
             kill(postmaster, libc::SIGQUIT);
             await_end(postmaster);
@@ -278,13 +272,29 @@ impl Server {
     }
 }
 
+/// The postmaster that the pid file of a data folder names.
+pub fn postmaster(data: &Path) -> Option<i32> {
+    let pid_file = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    pid_file.lines().next()?.parse().ok()
+}
+
+/// The children of a process, of all its threads; none if it does not run.
+pub fn children(pid: i32) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let children: Vec<String> = children.collect();
+    let pids = children.iter().flat_map(|pids| pids.split_whitespace());
+    pids.map(|pid| pid.parse().expect("a process id")).collect()
+}
+
 /// Sends a signal to a process of a cluster started here.
 pub fn kill(pid: i32, signal: i32) {
     // SAFETY: kill() takes any arguments, and accesses no memory of this process.
     unsafe { libc::kill(pid, signal) };
 }
 
-fn await_end(pid: i32) {
+pub fn await_end(pid: i32) {
     let since = Instant::now();
     // SAFETY: as above; signal 0 only tests whether the process exists.
     while unsafe { libc::kill(pid, 0) } == 0 && since.elapsed() < Duration::from_secs(30) {
