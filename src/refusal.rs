@@ -193,6 +193,11 @@ refusals! {
         "the feed cannot go on from this position: what came before it was lost"
         detail "Epoch {epoch} of the feed ended at position {end}: a failover or a restore has set it back."
         hint "Copy everything again: see CONSUMING in the reference of customer_db.";
+    BeyondEnd { end: i64 } "PT410"
+        "the feed cannot go on from this position: it ends before it"
+        detail "The feed ends at position {end}: what came after it was lost by a failover or a restore, or was never \
+                there."
+        hint "Copy everything again: see CONSUMING in the reference of customer_db.";
     Isolation "25001"
         "the feed can only be read in a READ COMMITTED transaction"
         hint "Read it in a transaction of its own: an older snapshot misses events.";

@@ -189,7 +189,7 @@ impl World {
                     let mut next = above(known);
                     if mutation != Mutation::NoTimeline {
                         let promotions = self.timeline - self.timeline_of_latest();
-                        next = next.max(self.tables.first_position() / STRIDE + promotions);
+                        next = next.max(self.tables.first_position() / STRIDE + 1) + promotions - 1;
                     }
                     if self.sequence / STRIDE != next {
                         next = next.max(above(self.sequence));

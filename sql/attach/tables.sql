@@ -83,11 +83,11 @@ CREATE SEQUENCE IF NOT EXISTS customers.feed_read_seq MINVALUE 0 START 0 OWNED B
 COMMENT ON TABLE customers.feed_epochs IS 'Epochs of the feed, one for each server history that wrote to it, and up to where it was pruned. Goes into every dump with the feed.';
 COMMENT ON COLUMN customers.feed_epochs.epoch IS 'Number of the epoch, from 1';
 COMMENT ON COLUMN customers.feed_epochs.first_position IS 'Positions of the epoch are at or above it';
-COMMENT ON COLUMN customers.feed_epochs.previous_end IS 'Position of the last event of the epoch before: readers that were between it and first_position have read what was lost';
+COMMENT ON COLUMN customers.feed_epochs.previous_end IS 'Up to where nothing of the epoch before can be missing: readers between it and first_position have read what was lost';
 COMMENT ON COLUMN customers.feed_epochs.began_at IS 'When it began';
 COMMENT ON COLUMN customers.feed_epochs.pruned_to IS 'The highest position that was pruned; 0 where none was';
 COMMENT ON COLUMN customers.feed_epochs.history IS 'What wrote it: system identifier, OIDs of database and sequence, timeline';
-COMMENT ON SEQUENCE customers.feed_read_seq IS 'The furthest position that readers have been given';
+COMMENT ON SEQUENCE customers.feed_read_seq IS 'The last event that was there, with all before it, when a reader last got events';
 
 REVOKE ALL ON SCHEMA customers FROM PUBLIC;
 REVOKE ALL ON customers.customers, customers.events, customers.consumers, customers.erasures, customers.feed_epochs

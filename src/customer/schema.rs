@@ -17,7 +17,7 @@ pub static CUSTOMERS: NamedRelation = NamedRelation::new(c"customers", c"custome
 pub static EVENTS: NamedRelation = NamedRelation::new(c"customers", c"events");
 /// The sequence that positions are drawn from.
 pub static POSITIONS: NamedRelation = NamedRelation::new(c"customers", c"events_position_seq");
-/// The sequence whose value is the furthest position that readers have been given.
+/// The sequence whose value is the last event that was there, with all before it, when a reader last got events.
 pub static FEED_READ: NamedRelation = NamedRelation::new(c"customers", c"feed_read_seq");
 
 /// In the order of `customers.profile`. An adopted table may have them in another order, among other columns.

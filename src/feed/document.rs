@@ -73,8 +73,8 @@ struct CustomerErased {
 /// A field that an event sets: to a value, or to null. None if it does not.
 type Change<'a> = Option<Option<Cow<'a, str>>>;
 
-/// An event as JSON, in the current memory context. Stored text that is not valid UTF-8 has U+FFFD in its place, so that
-/// no consumer is stuck on it.
+/// An event as JSON, in the current memory context. U+FFFD stands for stored octets that are not valid UTF-8, so that no
+/// consumer is stuck on them. An event of a type that is not of this extension has no content, like an erasure.
 pub fn document(r#type: Option<Type>, head: Head, changes: Jsonb) -> pg_sys::Datum {
     let Head { event_id, occurred_at, version, customer_id } = head;
     let read = || {

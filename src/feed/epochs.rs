@@ -3,13 +3,15 @@
 //!
 //! A failover, a recovery to a moment or a restored dump takes back events that readers may have seen. Whoever
 //! is the first to draw a position afterwards begins a new epoch, far above every position of the one before,
-//! and records where that ended: a reader that was further is refused, whatever the feed contains by then.
+//! and records where that ended: a reader beyond that end is refused, also after the feed has grown past it.
 
+use super::positions::refuse_standby;
 use crate::customer::operation::{self, Operation};
-use crate::customer::schema::FEED_READ;
+use crate::customer::schema::{EVENTS, FEED_READ};
+use crate::postgres::error::OrRaise;
 use crate::postgres::ffi;
-use crate::postgres::relation::OpenRelation;
-use crate::postgres::sequence;
+use crate::postgres::partition::first_lower_bound;
+use crate::postgres::sequence::Sequence;
 use crate::postgres::statement::{Statement, connected};
 use crate::postgres::text::Text;
 use crate::postgres::transaction::with_latest_snapshot;
@@ -30,8 +32,8 @@ const LOCKS: Class = Class(0x62E);
 /// The key of the one lock, which the transaction that begins an epoch holds.
 const BEGINNING: i64 = 0;
 
-/// The highest position of which a whole epoch still follows.
-const KEY_LIMIT: i64 = (1 << KEY_BITS) - STRIDE;
+/// The highest first position of an epoch: STRIDE positions still fit below 2^53.
+const MAX_FIRST_POSITION: i64 = (1 << KEY_BITS) - STRIDE;
 
 /// How many of the last positions are searched for one that is missing.
 const SEARCHED: i64 = 100_000;
@@ -45,9 +47,10 @@ pub struct History {
 }
 
 impl History {
-    /// That of this server, which is not in recovery.
+    /// That of this server; refuses on a standby, which has none of its own.
     fn of(sequence: pg_sys::Oid) -> Self {
-        // SAFETY: the timeline is known once recovery has ended, and the caller does not write before.
+        refuse_standby().or_raise();
+        // SAFETY: the timeline is known, since recovery has ended.
         let (database, timeline) =
             unsafe { (pg_sys::MyDatabaseId, ffi::GetWALInsertionTimeLine()) };
         let system = ffi::GetSystemIdentifier();
@@ -66,7 +69,8 @@ pub enum Writer {
     ThisHistory,
     /// It was written before a failover or a recovery of the same files, whose WAL is complete up to some point.
     EarlierTimeline,
-    /// It comes from other files: by a dump or by logical replication.
+    /// Another server, database or sequence wrote it: a restored dump, logical replication, pg_upgrade, a new sequence;
+    /// or the owner has ended it.
     OtherFiles,
     /// No epoch is recorded: nothing was written here yet, or the first transaction is still open.
     Nobody,
@@ -85,6 +89,8 @@ pub struct Epochs {
     list: Vec<Epoch>,
     /// The history of this server.
     here: History,
+    /// The lower bound of the feed's first partition, if it is partitioned.
+    first_bound: Option<i64>,
 }
 
 impl Epochs {
@@ -107,7 +113,8 @@ impl Epochs {
                 });
             });
         });
-        Self { list, here: History::of(sequence) }
+        let first_bound = first_lower_bound(EVENTS.oid());
+        Self { list, here: History::of(sequence), first_bound }
     }
 
     fn is_empty(&self) -> bool {
@@ -144,8 +151,8 @@ impl Epochs {
 
     /// The first position of the epoch after the latest: a multiple of STRIDE above every position known here.
     ///
-    /// Two servers that were promoted from the same one have different timelines, so they begin different epochs: a
-    /// reader of the one that is lost is not taken for one of the other.
+    /// Each promotion since the latest epoch takes one multiple more: servers that were promoted from the same one,
+    /// one after the other, to different timelines, begin different epochs.
     fn next_first_position(&self, known: i64, drawn: i64) -> i64 {
         let above = |position: i64| position.saturating_add(MARGIN + STRIDE - 1) / STRIDE;
         let next = above(known.max(self.first_position()));
@@ -155,7 +162,7 @@ impl Epochs {
         };
         let timeline = latest.history.strip_prefix(&self.here.files).and_then(|t| t.parse().ok());
         let promotions = i64::from(self.here.timeline) - timeline.unwrap_or(0);
-        let next = next.max(latest.first_position / STRIDE + promotions);
+        let next = next.max(latest.first_position / STRIDE + 1).saturating_add(promotions - 1);
         // Only this timeline draws in the epoch; where a transaction that had begun it was rolled back, it goes on.
         let is_begun = drawn / STRIDE == next;
         if is_begun {
@@ -165,13 +172,14 @@ impl Epochs {
         }
     }
 
-    /// The highest position that was pruned; 0 where none was.
+    /// The highest position that was pruned, or was in a partition that was detached; 0 where none was.
     pub fn pruned_to(&self) -> i64 {
-        self.list.iter().map(|epoch| epoch.pruned_to).max().unwrap_or_default()
+        let detached_to = self.first_bound.map_or(0, |bound| self.last_below(bound));
+        self.list.iter().map(|epoch| epoch.pruned_to).fold(detached_to, i64::max)
     }
 
     /// The highest position below `bound` that an event can have had.
-    pub fn last_below(&self, bound: i64) -> i64 {
+    fn last_below(&self, bound: i64) -> i64 {
         let beyond = self.list.iter().filter(|epoch| epoch.first_position >= bound);
         beyond.map(|epoch| epoch.previous_end).fold(bound - 1, i64::min)
     }
@@ -203,8 +211,8 @@ pub fn last_event() -> Option<i64> {
     LAST.read_value(&[])
 }
 
-/// Where the latest epoch ended, if this server's history did not write it: the last event before which none can
-/// have been lost; as the active snapshot shows it. Readers get nothing beyond it until the next epoch begins.
+/// Where the latest epoch ended, if this server's history did not write it: the position up to which no event of it
+/// can be missing; as the active snapshot shows it. Readers get nothing beyond it until the next epoch begins.
 ///
 /// An event may be missing though later ones are there, if its transaction drew its position before theirs and
 /// committed after the last WAL that arrived, or after a dump's snapshot. A reader of the lost history may have
@@ -224,7 +232,7 @@ pub fn end_of_latest(epochs: &Epochs) -> i64 {
     );
     let pruned_to = epochs.pruned_to();
     let last = last_event().unwrap_or_default().max(pruned_to);
-    let read = sequence::last_value(&FEED_READ.open(pg_sys::AccessShareLock));
+    let read = open_read(pg_sys::AccessShareLock).last_value();
     if epochs.writer() == Writer::OtherFiles && read < 0 {
         return last;
     }
@@ -254,13 +262,12 @@ pub struct EventsBeyond {
 /// Makes sure that what is drawn from the sequence belongs to an epoch of this server's history, and begins one if
 /// none is recorded. Waits for another transaction that begins one: what is drawn meanwhile would be in no epoch if
 /// that transaction were rolled back.
-pub fn ensure_begun(sequence: &OpenRelation) -> Begun {
+pub fn ensure_begun(sequence: &Sequence) -> Begun {
     let read = || with_latest_snapshot(|| Epochs::read(sequence.oid()));
     let mut epochs = read();
-    let is_first =
-        epochs.writer() == Writer::Nobody && sequence::last_value(sequence) >= highest_known();
+    let is_first = epochs.writer() == Writer::Nobody && sequence.last_value() >= highest_known();
     if is_first {
-        // Nobody waits for the first transaction of an installation, before which there is nothing to lose.
+        // Nobody waits for the first transaction of an installation; its rollback leaves the row to the next one.
         if LOCKS.try_lock(BEGINNING, 0, Mode::Exclusive).is_some() && read().is_empty() {
             record(1, 1, 0, 0, &epochs.here);
         }
@@ -287,11 +294,11 @@ pub fn highest_known() -> i64 {
     with_latest_snapshot(|| HIGHEST.read_value(&[])).unwrap_or_default()
 }
 
-fn begin(sequence: &OpenRelation, epochs: &Epochs) -> Option<EventsBeyond> {
-    let drawn = sequence::last_value(sequence);
-    let read = sequence::last_value(&FEED_READ.open(pg_sys::AccessShareLock));
+fn begin(sequence: &Sequence, epochs: &Epochs) -> Option<EventsBeyond> {
+    let drawn = sequence.last_value();
+    let read = open_read(pg_sys::AccessShareLock).last_value();
     let first = epochs.next_first_position(highest_known().max(read), drawn);
-    if first > KEY_LIMIT {
+    if first > MAX_FIRST_POSITION {
         Refusal::PositionsExhausted.raise();
     }
     if drawn < first {
@@ -305,7 +312,7 @@ fn begin(sequence: &OpenRelation, epochs: &Epochs) -> Option<EventsBeyond> {
     last.filter(|last| *last > end).map(|last| EventsBeyond { end, last })
 }
 
-fn set_last_value(sequence: &OpenRelation, value: i64) {
+fn set_last_value(sequence: &Sequence, value: i64) {
     static SETVAL: Statement =
         Statement::new(c"SELECT pg_catalog.setval($1::regclass, $2)", &[OIDOID, INT8OID]);
     connected(|_| SETVAL.run(&[sequence.oid().into_datum(), value.into_datum()], |_| {}));
@@ -354,10 +361,14 @@ pub fn move_up(EventsBeyond { end, last }: EventsBeyond) {
 
 /// Keeps in WAL how far the feed was complete when readers were given events; see [`end_of_latest`].
 pub fn store_read(position: i64) {
-    let read = FEED_READ.open(pg_sys::RowExclusiveLock);
-    if sequence::last_value(&read) < position {
-        sequence::advance(&read, position);
+    let read = open_read(pg_sys::RowExclusiveLock);
+    if read.last_value() < position {
+        read.advance(position);
     }
+}
+
+fn open_read(lock: u32) -> Sequence {
+    Sequence::open(&FEED_READ, lock).ok_or(Refusal::NotAttached).or_raise()
 }
 
 /// Stores the position up to which the feed was pruned, for readers and for dumps.

@@ -12,9 +12,7 @@ use super::worker::slot;
 use crate::customer::schema::{EVENTS, POSITIONS};
 use crate::postgres::error::OrRaise;
 use crate::postgres::ffi;
-use crate::postgres::partition::first_lower_bound;
-use crate::postgres::relation::OpenRelation;
-use crate::postgres::sequence::last_value;
+use crate::postgres::sequence::Sequence;
 use crate::postgres::transaction::with_latest_snapshot;
 use crate::postgres::user_lock::{Class, KEY_BITS, Mode, UserLock};
 use crate::refusal::Refusal;
@@ -46,7 +44,7 @@ struct Drawn {
 
 /// Draws positions for the events of one statement.
 pub struct Positions {
-    sequence: OpenRelation,
+    sequence: Sequence,
     /// Every position of the transaction must lie above it, or readers would miss events.
     key: i64,
 }
@@ -85,18 +83,17 @@ impl Positions {
     }
 }
 
-fn open_sequence() -> OpenRelation {
-    let sequence = POSITIONS.open(pg_sys::RowExclusiveLock);
-    if sequence.is_sequence() { sequence } else { Refusal::NotAttached.raise() }
+fn open_sequence() -> Sequence {
+    Sequence::open(&POSITIONS, pg_sys::RowExclusiveLock).ok_or(Refusal::NotAttached).or_raise()
 }
 
 /// Takes the transaction's lock, with a key that the sequence has had.
-fn hold(sequence: &OpenRelation, key: i64) -> UserLock {
+fn hold(sequence: &Sequence, key: i64) -> UserLock {
     let lock = lock(key);
     // Between reading the key and taking the lock, others may have drawn positions, and readers may have
     // passed the key. Now that the lock is held, no reader passes its key, so a key that is read again lies
     // at or above every reader's position.
-    let later = last_value(sequence);
+    let later = sequence.last_value();
     let lock = if later > key {
         let later = self::lock(later);
         lock.release();
@@ -119,7 +116,7 @@ fn lock(key: i64) -> UserLock {
 }
 
 /// Whether the session knows that an epoch of this server's history is recorded.
-fn is_begun(sequence: &OpenRelation) -> bool {
+fn is_begun(sequence: &Sequence) -> bool {
     let drawn = DRAWN.get();
     drawn.sequence == sequence.oid() && drawn.begun
 }
@@ -129,17 +126,17 @@ fn is_begun(sequence: &OpenRelation) -> bool {
 ///
 /// Begins an epoch after a failover or a restore. Within an epoch, refuses to draw from a sequence that was set
 /// back: positions would be drawn twice, or below a consumer's place.
-fn compare(sequence: &OpenRelation) -> (i64, Option<Begun>) {
+fn compare(sequence: &Sequence) -> (i64, Option<Begun>) {
     const SECOND: i64 = 1_000_000;
     let drawn = DRAWN.get();
     let now = ffi::GetCurrentTransactionStartTimestamp();
     let is_recent = (0..SECOND).contains(&(now - drawn.compared_at));
-    let last = last_value(sequence);
+    let last = sequence.last_value();
     if last >= drawn.reached && is_recent && is_begun(sequence) {
         return (last, None);
     }
     let begun = epochs::ensure_begun(sequence);
-    let last = last_value(sequence);
+    let last = sequence.last_value();
     if last < epochs::highest_known() {
         Refusal::PositionsRepeat.raise();
     }
@@ -183,7 +180,7 @@ impl Watermark {
         refuse_standby().or_raise();
         let sequence = open_sequence();
         // The proof requires this order: first the sequence, then the locks, and the snapshot after both.
-        let last = last_value(&sequence);
+        let last = sequence.last_value();
         Self { last, sequence: sequence.oid(), lowest_key: LOCKS.lowest_key() }
     }
 
@@ -193,19 +190,19 @@ impl Watermark {
     }
 }
 
-/// Runs `work` with the bounds of the feed, and with a snapshot that was taken after them as the active one: what was
-/// pruned and what is left must be read with the same.
+/// Reads the watermark, then takes a snapshot, and runs `work` with it as the active one and with the bounds that it
+/// shows: what was pruned and what is left must be read with the same.
 pub fn with_bounds<T>(work: impl FnOnce(&Bounds) -> T) -> T {
     EVENTS.refuse_inheritance();
-    // Its partitions stay as they are until the transaction ends.
-    let events = EVENTS.open(pg_sys::AccessShareLock).oid();
+    // Keeps its partitions from being detached until the transaction ends.
+    drop(EVENTS.open(pg_sys::AccessShareLock));
     // Before the sequence: an event that is there now was drawn from it before.
     let last_event = with_latest_snapshot(epochs::last_event).unwrap_or_default();
     let watermark = Watermark::read();
     // Where the sequence was set back, nothing is drawn from it, so the feed ends with its last event, or before one
     // of a writer that has drawn and is still open.
     let watermark = Watermark { last: watermark.last.max(last_event), ..watermark };
-    with_latest_snapshot(|| work(&Bounds::at(&watermark, events)))
+    with_latest_snapshot(|| work(&Bounds::at(&watermark, last_event)))
 }
 
 /// From where to where the feed can be read.
@@ -214,20 +211,19 @@ pub struct Bounds {
     epochs: Epochs,
     /// No event at or below it is left.
     pub pruned_to: i64,
-    /// No reader is further.
+    /// A reader beyond it is refused.
     end: i64,
     /// As [`Watermark::complete_to`].
     pub complete_to: i64,
+    /// The last event up to there.
+    pub read_to: i64,
 }
 
 impl Bounds {
-    /// As the active snapshot shows them.
-    fn at(watermark: &Watermark, events: pg_sys::Oid) -> Self {
+    /// As the active snapshot shows them; `last_event` was there before the watermark was read.
+    fn at(watermark: &Watermark, last_event: i64) -> Self {
         let epochs = Epochs::read(watermark.sequence);
-        // What was in a partition that was detached counts as pruned.
-        let detached_to = first_lower_bound(events).map_or(0, |bound| epochs.last_below(bound));
-        let mut pruned_to = epochs.pruned_to().max(detached_to);
-        let mut end = watermark.last;
+        let (mut pruned_to, mut end) = (epochs.pruned_to(), watermark.last);
         if epochs.has_ended() {
             // A feed that was restored without its events counts as pruned to where its sequence stands.
             if epochs.is_of_other_files() && epochs::last_event().is_none() {
@@ -237,7 +233,8 @@ impl Bounds {
         }
         let end = end.max(pruned_to);
         let complete_to = watermark.lowest_key.map_or(end, |key| end.min(key));
-        Self { sequence: watermark.sequence, epochs, pruned_to, end, complete_to }
+        let read_to = complete_to.min(last_event);
+        Self { sequence: watermark.sequence, epochs, pruned_to, end, complete_to, read_to }
     }
 
     /// Refuses a position from which the feed cannot be continued.
@@ -250,7 +247,7 @@ impl Bounds {
         }
         self.refuse_lost(place)?;
         if place > self.end {
-            return Err(Refusal::SetBack { epoch: self.epochs.latest(), end: self.end });
+            return Err(Refusal::BeyondEnd { end: self.end });
         }
         Ok(())
     }
@@ -281,7 +278,7 @@ pub fn ensure_readable() -> Result<(), Refusal> {
     Ok(())
 }
 
-fn refuse_standby() -> Result<(), Refusal> {
+pub fn refuse_standby() -> Result<(), Refusal> {
     // SAFETY: has no precondition.
     if unsafe { pg_sys::RecoveryInProgress() } { Err(Refusal::Standby) } else { Ok(()) }
 }

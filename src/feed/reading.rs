@@ -52,7 +52,7 @@ pub fn events_past<'call>(
         Some(size @ 1..=MAX_BATCH_SIZE) => i64::from(size),
         _ => return Err(Refusal::BatchSize { max: MAX_BATCH_SIZE }),
     };
-    let (count, complete_to) = with_bounds(|bounds| {
+    let (count, read_to) = with_bounds(|bounds| {
         bounds.check_position(after)?;
         let params = [after, bounds.complete_to, limit].map(IntoDatum::into_datum);
         let mut writer = result.writer(COLUMNS);
@@ -70,10 +70,10 @@ pub fn events_past<'call>(
                 count += 1;
             });
         });
-        Ok::<_, Refusal>((count, bounds.complete_to))
+        Ok::<_, Refusal>((count, bounds.read_to))
     })?;
     if count > 0 {
-        epochs::store_read(complete_to);
+        epochs::store_read(read_to);
         flush_what_is_visible();
     }
     Ok(result)
@@ -121,11 +121,11 @@ pub fn end_of_feed() -> i64 {
         c"SELECT max(position) FROM customers.events WHERE position <= $1",
         &[INT8OID],
     );
-    let (end, complete_to) = with_bounds(|bounds| {
+    let (end, read_to) = with_bounds(|bounds| {
         let last = LAST.read_value::<i64>(&[bounds.complete_to.into_datum()]);
-        (last.unwrap_or_default().max(bounds.pruned_to), bounds.complete_to)
+        (last.unwrap_or_default().max(bounds.pruned_to), bounds.read_to)
     });
-    epochs::store_read(complete_to);
+    epochs::store_read(read_to);
     flush_what_is_visible();
     end
 }

@@ -17,7 +17,8 @@ pub fn to_jsonb(document: &impl Serialize) -> pg_sys::Datum {
     let Builder { parts, texts } = &builder;
     let mut state = ptr::null_mut();
     // SAFETY: SerializeStruct adds keys and values in turn between the beginning and the end of an object, as
-    // pushJsonbValue requires. It copies each value; the texts live until JsonbValueToJsonb has copied them.
+    // pushJsonbValue requires. It copies each value; the texts live until JsonbValueToJsonb has copied them. Each
+    // range was recorded between two lengths of `texts`, which only grows, so it lies within it.
     unsafe {
         ffi::with_error_boundary(|| {
             let mut root = ptr::null_mut();
@@ -35,8 +36,8 @@ pub fn to_jsonb(document: &impl Serialize) -> pg_sys::Datum {
                         (WJB_VALUE, value)
                     }
                 };
-                let is_value = matches!(token, WJB_KEY | WJB_VALUE);
-                let value = if is_value { &raw mut value } else { ptr::null_mut() };
+                let has_value = matches!(token, WJB_KEY | WJB_VALUE);
+                let value = if has_value { &raw mut value } else { ptr::null_mut() };
                 root = ffi::pushJsonbValue(&mut state, token, value);
             }
             ffi::JsonbValueToJsonb(root)

@@ -137,9 +137,11 @@ fn a_change_that_waited_for_another_sequence_draws_from_the_one_that_is_there_no
     if call_during(&database, SWAP_SEQUENCE, register).is_none() {
         let last = "SELECT max(position) FROM customers.events";
         // It is another sequence, so an epoch begins.
-        assert_eq!(one::<i64>(&mut database.connect(), last, &[]), 10_000_000_000);
-        let set = "SELECT last_value FROM customers.events_position_seq";
-        assert_eq!(one::<i64>(&mut database.connect(), set, &[]), 10_000_000_000);
+        let mut client = database.connect();
+        let last: i64 = one(&mut client, last, &[]);
+        assert!(last >= 10_000_000_000, "{last}");
+        let drawn = "SELECT last_value FROM customers.events_position_seq";
+        assert_eq!(one::<i64>(&mut client, drawn, &[]), last);
     }
 }
 

@@ -829,3 +829,33 @@ fn a_sequence_that_repeats_positions_is_refused() {
     assert_refused(refused, "55000", &[]);
     assert_eq!(contents(&mut client), before);
 }
+
+/// A sequence's page is read and written without PostgreSQL's checks, so nothing else may stand in its place.
+#[test]
+fn what_is_no_sequence_is_not_read_as_one() {
+    let fragile = Fragile::start();
+    for sequence in ["feed_read_seq", "events_position_seq"] {
+        for replacement in [
+            "TABLE customers.{} (x boolean); INSERT INTO customers.{} VALUES (true)",
+            "VIEW customers.{} AS SELECT true AS x",
+        ] {
+            let database = fragile.seeded();
+            let mut client = database.connect();
+            let calls = all_calls(&mut client);
+            let replacement = replacement.replace("{}", sequence);
+            client
+                .batch_execute(&format!(
+                    "ALTER SEQUENCE customers.{sequence} RENAME TO kept; CREATE {replacement}"
+                ))
+                .unwrap();
+            for call in &calls {
+                if let Some(error) = attempt(&mut client, call) {
+                    assert_clean(&error, &format!("{replacement}; {call}"));
+                }
+            }
+            let read = client.query("SELECT customers.feed_position()", &[]);
+            assert_refused(read, "55000", &[]);
+        }
+    }
+    fragile.assert_stayed_up();
+}

@@ -99,6 +99,26 @@ fn detaching_the_first_partition_counts_as_pruning() {
 }
 
 #[test]
+fn a_partition_that_is_detached_before_the_next_change_counts_as_pruned_too() {
+    let database = database();
+    let mut client = database.connect();
+    register(&mut client, 5);
+    client.batch_execute(recipe()[0]).unwrap();
+    client.batch_execute(recipe()[2]).unwrap();
+    for _ in 0..2 {
+        for client in [&mut client, &mut database.connect()] {
+            let read = client.query("SELECT customers.read_events(0)", &[]);
+            assert_refused(read, "PT410", &[]);
+            let subscribed = client.query("SELECT customers.subscribe('late')", &[]);
+            assert_refused(subscribed, "PT410", &[]);
+        }
+        registered(&mut client);
+    }
+    let place: i64 = one(&mut client, "SELECT customers.feed_position()", &[]);
+    assert_eq!(place, NEXT_EPOCH + 1);
+}
+
+#[test]
 fn a_failover_beyond_every_partition_finds_the_default_one() {
     let (database, mut client) = converted();
     client
