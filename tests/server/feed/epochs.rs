@@ -5,7 +5,8 @@
 use crate::kit::history::{positions_after, register};
 use crate::kit::{
     Database, Server, address, all, assert_refused, await_blocked, await_true, begin_change, call,
-    database, disable_notify, fetched, one, pid, positions, refusal, registered, role, succeed,
+    database, disable_notify, fetched, on_16, one, pid, positions, refusal, registered, role,
+    succeed,
 };
 use postgres::Client;
 
@@ -132,6 +133,9 @@ fn a_failover_that_loses_events_refuses_who_has_read_them_for_ever_and_nobody_el
 
 #[test]
 fn a_consumer_that_was_ahead_is_refused_and_begins_again() {
+    if !on_16() {
+        return;
+    }
     let after = fail_over(
         |database| {
             let mut client = database.connect();
@@ -158,6 +162,9 @@ fn a_consumer_that_was_ahead_is_refused_and_begins_again() {
 
 #[test]
 fn a_switch_over_that_loses_nothing_refuses_nobody() {
+    if !on_16() {
+        return;
+    }
     let primary = Server::start(&[]);
     let database = primary.database();
     let standby = primary.standby();
@@ -180,6 +187,9 @@ fn a_switch_over_that_loses_nothing_refuses_nobody() {
 
 #[test]
 fn a_restart_or_a_crash_begins_no_epoch() {
+    if !on_16() {
+        return;
+    }
     let server = Server::start(&[]);
     let database = server.database();
     register(&mut database.connect(), 2);
@@ -197,6 +207,9 @@ fn a_restart_or_a_crash_begins_no_epoch() {
 /// still there; a reader of the lost history has read it.
 #[test]
 fn an_event_that_is_missing_before_the_last_one_is_lost_too() {
+    if !on_16() {
+        return;
+    }
     let (mut ahead, mut behind) = (0, 0);
     let primary = Server::start(&[]);
     let database = primary.database();
@@ -260,6 +273,9 @@ fn what_was_prepared_before_and_commits_afterwards_is_no_lost_tail() {
 
 #[test]
 fn an_epoch_that_is_rolled_back_is_begun_by_the_next_change() {
+    if !on_16() {
+        return;
+    }
     let after = fail_over(|database| register(&mut database.connect(), 3), |_| {});
     let mut client = after.connect();
     // By the whole transaction, and by a savepoint of one that goes on.
@@ -284,6 +300,9 @@ fn an_epoch_that_is_rolled_back_is_begun_by_the_next_change() {
 
 #[test]
 fn sessions_that_notice_at_once_begin_one_epoch() {
+    if !on_16() {
+        return;
+    }
     let after = fail_over(|database| register(&mut database.connect(), 3), |_| {});
     let start = std::sync::Barrier::new(8);
     std::thread::scope(|scope| {
@@ -303,6 +322,9 @@ fn sessions_that_notice_at_once_begin_one_epoch() {
 /// What was drawn meanwhile would be in no epoch if it were rolled back.
 #[test]
 fn a_transaction_that_begins_an_epoch_is_waited_for_as_long_as_the_caller_allows() {
+    if !on_16() {
+        return;
+    }
     let after = fail_over(|database| register(&mut database.connect(), 3), |_| {});
     let (mut open, mut client) = (after.connect(), after.connect());
     begin_change(&mut open);
@@ -327,6 +349,9 @@ fn a_transaction_that_begins_an_epoch_is_waited_for_as_long_as_the_caller_allows
 /// Two standbys of one primary are promoted, one after the other is lost with all that it wrote.
 #[test]
 fn servers_promoted_from_the_same_one_begin_different_epochs() {
+    if !on_16() {
+        return;
+    }
     let primary = Server::start(&[]);
     let database = primary.database();
     let (b, c) = (primary.standby(), primary.standby());
@@ -510,6 +535,9 @@ fn positions_run_out_below_two_to_the_53_with_a_refusal_when_an_epoch_begins() {
 
 #[test]
 fn a_writer_without_a_right_to_the_feed_begins_an_epoch() {
+    if !on_16() {
+        return;
+    }
     let after = fail_over(
         |database| {
             let mut client = database.connect();
