@@ -113,7 +113,7 @@ impl Epochs {
                 });
             });
         });
-        let first_bound = first_lower_bound(EVENTS.oid());
+        let first_bound = first_lower_bound(EVENTS.oid(), "position");
         Self { list, here: History::of(sequence), first_bound }
     }
 

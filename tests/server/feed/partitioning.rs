@@ -142,3 +142,27 @@ fn a_dump_carries_the_partitions() {
     assert_eq!(positions_after(&mut client, 4).len(), 5);
     assert_refused(client.batch_execute("TRUNCATE customers.events_1"), "23514", &[]);
 }
+
+/// The bound of a partition is a position only if the feed is partitioned by position.
+#[test]
+fn a_feed_that_is_partitioned_by_another_number_is_not_taken_for_pruned() {
+    let database = database();
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            "DROP TABLE customers.events;
+             CREATE TABLE customers.events (
+                 version bigint NOT NULL, position bigint GENERATED ALWAYS AS IDENTITY (CACHE 1), event_id uuid NOT NULL,
+                 type text NOT NULL, customer_id uuid NOT NULL, occurred_at timestamptz NOT NULL, changes jsonb NOT NULL,
+                 recorded_by text NOT NULL, actor text, reason text, announce boolean, PRIMARY KEY (version, position)
+             ) PARTITION BY RANGE (version);
+             CREATE TABLE customers.first PARTITION OF customers.events FOR VALUES FROM (1) TO (1000);
+             SELECT customers.attach();
+             ALTER TABLE customers.events DETACH PARTITION customers.first;
+             CREATE TABLE customers.rest PARTITION OF customers.events DEFAULT;
+             CREATE TABLE customers.later PARTITION OF customers.events FOR VALUES FROM (5000) TO (6000)",
+        )
+        .unwrap();
+    register(&mut client, 3);
+    assert_eq!(positions_after(&mut client, 0).len(), 3);
+}
