@@ -89,6 +89,7 @@ pub struct Epochs {
     list: Vec<Epoch>,
     /// The history of this server.
     here: History,
+    writer: Writer,
     /// The lower bound of the feed's first partition, if it is partitioned.
     first_bound: Option<i64>,
 }
@@ -113,30 +114,27 @@ impl Epochs {
                 });
             });
         });
-        let first_bound = first_lower_bound(EVENTS.oid(), "position");
-        Self { list, here: History::of(sequence), first_bound }
+        let here = History::of(sequence);
+        let writer = match list.last().map(|epoch: &Epoch| &epoch.history) {
+            None => Writer::Nobody,
+            Some(history) if *history == here.text() => Writer::ThisHistory,
+            Some(history) if history.starts_with(&here.files) => Writer::EarlierTimeline,
+            Some(_) => Writer::OtherFiles,
+        };
+        Self { list, here, writer, first_bound: first_lower_bound(EVENTS.oid(), "position") }
     }
 
     fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    pub fn writer(&self) -> Writer {
-        match self.list.last().map(|epoch| &epoch.history) {
-            None => Writer::Nobody,
-            Some(history) if *history == self.here.text() => Writer::ThisHistory,
-            Some(history) if history.starts_with(&self.here.files) => Writer::EarlierTimeline,
-            Some(_) => Writer::OtherFiles,
-        }
-    }
-
     /// Whether the latest epoch was written by another history than this server's.
     pub fn has_ended(&self) -> bool {
-        matches!(self.writer(), Writer::EarlierTimeline | Writer::OtherFiles)
+        matches!(self.writer, Writer::EarlierTimeline | Writer::OtherFiles)
     }
 
     pub fn is_of_other_files(&self) -> bool {
-        self.writer() == Writer::OtherFiles
+        self.writer == Writer::OtherFiles
     }
 
     /// The number of the latest epoch.
@@ -156,7 +154,7 @@ impl Epochs {
     fn next_first_position(&self, known: i64, drawn: i64) -> i64 {
         let above = |position: i64| position.saturating_add(MARGIN + STRIDE - 1) / STRIDE;
         let next = above(known.max(self.first_position()));
-        let Some(latest) = self.list.last().filter(|_| self.writer() == Writer::EarlierTimeline)
+        let Some(latest) = self.list.last().filter(|_| self.writer == Writer::EarlierTimeline)
         else {
             return next.max(above(drawn)).saturating_mul(STRIDE);
         };
@@ -233,7 +231,7 @@ pub fn end_of_latest(epochs: &Epochs) -> i64 {
     let pruned_to = epochs.pruned_to();
     let last = last_event().unwrap_or_default().max(pruned_to);
     let read = open_read(pg_sys::AccessShareLock).last_value();
-    if epochs.writer() == Writer::OtherFiles && read < 0 {
+    if epochs.writer == Writer::OtherFiles && read < 0 {
         return last;
     }
     let searched_from =
@@ -265,7 +263,7 @@ pub struct EventsBeyond {
 pub fn ensure_begun(sequence: &Sequence) -> Begun {
     let read = || with_latest_snapshot(|| Epochs::read(sequence.oid()));
     let mut epochs = read();
-    let is_first = epochs.writer() == Writer::Nobody && sequence.last_value() >= highest_known();
+    let is_first = epochs.writer == Writer::Nobody && sequence.last_value() >= highest_known();
     if is_first {
         // Nobody waits for the first transaction of an installation; its rollback leaves the row to the next one.
         if LOCKS.try_lock(BEGINNING, 0, Mode::Exclusive).is_some() && read().is_empty() {
@@ -273,11 +271,11 @@ pub fn ensure_begun(sequence: &Sequence) -> Begun {
         }
         return Begun::Now;
     }
-    if epochs.writer() != Writer::ThisHistory {
+    if epochs.writer != Writer::ThisHistory {
         LOCKS.lock(BEGINNING, 0, Mode::Exclusive);
         epochs = read();
     }
-    if epochs.writer() == Writer::ThisHistory {
+    if epochs.writer == Writer::ThisHistory {
         return Begun::Before;
     }
     begin(sequence, &epochs).map_or(Begun::Now, Begun::Moving)
@@ -306,7 +304,7 @@ fn begin(sequence: &Sequence, epochs: &Epochs) -> Option<EventsBeyond> {
     }
     let (last, end) = with_latest_snapshot(|| (last_event(), end_of_latest(epochs)));
     // A dump may leave the events out. What was drawn before counts as pruned then.
-    let left_out = last.is_none() && epochs.writer() == Writer::OtherFiles && drawn < first;
+    let left_out = last.is_none() && epochs.writer == Writer::OtherFiles && drawn < first;
     let pruned_to = if left_out { epochs.pruned_to().max(drawn) } else { epochs.pruned_to() };
     record((first / STRIDE) as i32 + 1, first, end.max(pruned_to), pruned_to, &epochs.here);
     last.filter(|last| *last > end).map(|last| EventsBeyond { end, last })

@@ -94,6 +94,11 @@ impl Changed {
     }
 }
 
+/// The same UUID as a type that serde writes with hyphens.
+pub fn hyphenated(uuid: &Uuid) -> uuid::Uuid {
+    uuid::Uuid::from_bytes(*uuid.as_bytes())
+}
+
 /// The login role of the session, with U+FFFD in place of invalid UTF-8: role names are shared by the
 /// cluster, and may come from a database of another encoding.
 pub fn session_user() -> String {

@@ -1,6 +1,6 @@
 //! Notifications on the channel "customers": hints to read the feed, without personal data.
 
-use super::event::Event;
+use super::event::{Event, hyphenated};
 use super::worker::slot;
 use crate::postgres::error::warn;
 use crate::postgres::ffi;
@@ -189,7 +189,6 @@ struct RestNotification {
 pub fn send(event: &Event, announcement: Announcement) {
     let payload = match announcement {
         Announcement::Event => {
-            let hyphenated = |uuid: &pgrx::Uuid| uuid::Uuid::from_bytes(*uuid.as_bytes());
             let (names, count) = event.changed.names();
             serde_json::to_string(&EventNotification {
                 position: event.position,

@@ -2,7 +2,7 @@
 
 use super::document::{Head, document};
 use super::epochs;
-use super::event::Type;
+use super::event::{Type, hyphenated};
 use super::positions::{self, with_bounds};
 use crate::customer::data_owner::as_data_owner;
 use crate::postgres::error::OrRaise;
@@ -89,8 +89,7 @@ unsafe fn with_document(event: [Param; COLUMNS.len()]) -> [Param; COLUMNS.len()]
     let [position, event_id, r#type, customer_id, version, occurred_at, changes] = event;
     // SAFETY: promised by the caller.
     let document = unsafe {
-        let uuid =
-            |value| Uuid::from_datum(value, false).map(|id| uuid::Uuid::from_bytes(*id.as_bytes()));
+        let uuid = |value| Uuid::from_datum(value, false).map(|id| hyphenated(&id));
         let head = || {
             Some(Head {
                 event_id: uuid(event_id?)?,
