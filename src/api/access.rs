@@ -5,7 +5,6 @@ use crate::postgres::error::{OrRaise, entry_point};
 use crate::postgres::statement::{Statement, connected, run_script as run};
 use crate::postgres::text::Text;
 use crate::refusal::Refusal;
-use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::OIDOID;
 use pgrx::prelude::*;
 
@@ -176,10 +175,10 @@ impl Role {
         let mut name = None;
         let mut privileges = Vec::new();
         connected(|_| {
-            NAME.read(&[oid.into_datum()], |row| {
+            NAME.read(&[oid.into()], |row| {
                 name = row.get::<Text>(1).map(|name| name.utf8("role").map(str::to_owned));
             });
-            PRIVILEGES.read(&[oid.into_datum()], |row| {
+            PRIVILEGES.read(&[oid.into()], |row| {
                 privileges.extend(row.get::<Text>(1).map(|name| name.lossy().into_owned()));
             });
         });

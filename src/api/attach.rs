@@ -8,7 +8,6 @@ use crate::postgres::text::Text;
 use crate::refusal::{Refusal, broken_customer};
 use crate::rules::status::{self, Status};
 use crate::rules::{BrokenRule, email, name};
-use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::TEXTARRAYOID;
 use pgrx::prelude::*;
 
@@ -59,12 +58,12 @@ fn ensure_columns() -> Result<(), Refusal> {
     let columns =
         || TABLES.iter().flat_map(|(table, columns)| columns.iter().map(move |c| (*table, c)));
     let params = [
-        columns().map(|(table, _)| table.to_owned()).collect::<Vec<_>>().into_datum(),
+        columns().map(|(table, _)| table.to_owned()).collect::<Vec<_>>().into(),
         columns()
             .map(|(_, column)| column.name.to_string_lossy().into_owned())
             .collect::<Vec<_>>()
-            .into_datum(),
-        columns().map(|(_, column)| column.type_name()).collect::<Vec<_>>().into_datum(),
+            .into(),
+        columns().map(|(_, column)| column.type_name()).collect::<Vec<_>>().into(),
     ];
     let mut lacking = Ok(());
     connected(|_| {

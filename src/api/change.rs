@@ -13,9 +13,9 @@ use crate::postgres::text::Text;
 use crate::refusal::Refusal;
 use crate::rules::status::{self, Status};
 use crate::rules::{email, name};
+use pgrx::Uuid;
 use pgrx::pg_sys::BuiltinOid::{self, INT8OID, OIDOID, TEXTOID, UUIDOID};
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, Uuid};
 use serde::Deserialize;
 
 /// Far more than a patch of all three fields at their maximum length.
@@ -112,11 +112,11 @@ impl<'a> Change<'a> {
         name.map(name::canonical).transpose()?;
         self.status.map(Status::parse).transpose()?;
         let params = [
-            customer_id.into_datum(),
-            email.as_deref().into_datum(),
-            name.into_datum(),
-            self.status.into_datum(),
-            expected_version.into_datum(),
+            customer_id.into(),
+            email.as_deref().into(),
+            name.into(),
+            self.status.into(),
+            expected_version.into(),
         ];
         protect_stored(customer_id);
         let [leaving_email, changing_email] = self.statements();
@@ -197,12 +197,12 @@ fn protect_stored(customer_id: Uuid) {
         static KNOWN: CatalogCache<pg_sys::Oid, bool> = const { CatalogCache::new() };
     }
     let table = CUSTOMERS.oid();
-    let look_up = || FIRES_FIRST.catalog_value(&[table.into_datum()]) == Some(true);
+    let look_up = || FIRES_FIRST.catalog_value(&[table.into()]) == Some(true);
     if !KNOWN.with(|known| known.get(table, look_up)) {
         return;
     }
     connected(|_| {
-        STORED.run(&[customer_id.into_datum()], |row| {
+        STORED.run(&[customer_id.into()], |row| {
             let text = |column| row.get::<Text>(column).map(Text::lossy);
             let (email, name) = (text(1), text(2));
             protect(Protected::Row, [email.as_deref(), name.as_deref(), None, None]);
@@ -215,5 +215,5 @@ fn current_version(customer_id: Uuid) -> Option<i64> {
         c"SELECT version FROM customers.customers WHERE customer_id = $1",
         &[UUIDOID],
     );
-    VERSION.value(&[customer_id.into_datum()])
+    VERSION.value(&[customer_id.into()])
 }

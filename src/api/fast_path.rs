@@ -16,9 +16,9 @@ use crate::postgres::text::Text;
 use crate::postgres::transaction::may_insert;
 use crate::refusal::Refusal;
 use crate::rules::status::Status;
+use pgrx::Uuid;
 use pgrx::pg_sys;
 use pgrx::pg_sys::BuiltinOid::{OIDOID, TEXTOID};
-use pgrx::{IntoDatum, Uuid};
 use std::ffi::CStr;
 
 /// The one CHECK is that of the status.
@@ -115,6 +115,6 @@ fn checks_status(customers: &OpenRelation) -> bool {
     let Some(constraints) = customers.constraints() else { return false };
     // SAFETY: `constraints` is of an open table with one CHECK, whose ccbin is a text that ends in NUL.
     let check = unsafe { CStr::from_ptr((*constraints.check).ccbin) };
-    let params = [customers.oid().into_datum(), check.to_str().ok().into_datum()];
+    let params = [customers.oid().into(), check.to_str().ok().into()];
     IS_OURS.catalog_value(&params) == Some(true)
 }

@@ -10,16 +10,17 @@ use crate::postgres::ffi::GetCurrentTransactionStartTimestamp;
 use crate::postgres::jsonb::Jsonb;
 use crate::postgres::random_uuid::random_key;
 use crate::postgres::result_set::ResultSet;
-use crate::postgres::statement::{Param, Row, Statement, connected, sql};
+use crate::postgres::statement::{Row, Statement, connected, sql};
 use crate::postgres::text::Text;
+use crate::postgres::typed_datum::TypedDatum;
 use crate::refusal::Refusal;
 use crate::rules::status::Status;
 use crate::rules::{email, moment, name};
+use pgrx::Uuid;
 use pgrx::pg_sys::BuiltinOid::{
     self, INT4OID, OIDOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID, UUIDOID,
 };
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, Uuid};
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 
@@ -161,11 +162,11 @@ fn register(candidates: Vec<(usize, Candidate)>) -> Vec<(usize, Outcome)> {
     let default = now.filter(|_| has_original_defaults(CUSTOMERS.oid()));
     let all = || candidates.iter().map(|(_, candidate)| candidate);
     let params = [
-        all().map(|c| c.customer_id).collect::<Vec<_>>().into_datum(),
-        all().map(|c| c.email.as_str()).collect::<Vec<_>>().into_datum(),
-        all().map(|c| c.name.as_deref()).collect::<Vec<_>>().into_datum(),
-        all().map(|c| c.status.as_str()).collect::<Vec<_>>().into_datum(),
-        all().map(|c| c.registered_at.or(default)).collect::<Vec<_>>().into_datum(),
+        all().map(|c| c.customer_id).collect::<Vec<_>>().into(),
+        all().map(|c| c.email.as_str()).collect::<Vec<_>>().into(),
+        all().map(|c| c.name.as_deref()).collect::<Vec<_>>().into(),
+        all().map(|c| c.status.as_str()).collect::<Vec<_>>().into(),
+        all().map(|c| c.registered_at.or(default)).collect::<Vec<_>>().into(),
     ];
     let mut registered = HashSet::with_capacity(candidates.len());
     let by_email_alone = !all().any(|c| c.has_given_id) && has_only_our_keys();
@@ -206,8 +207,8 @@ impl Known {
             return known;
         }
         let params = [
-            candidates.iter().map(|(_, c)| c.email.as_str()).collect::<Vec<_>>().into_datum(),
-            candidates.iter().map(|(_, c)| c.customer_id).collect::<Vec<_>>().into_datum(),
+            candidates.iter().map(|(_, c)| c.email.as_str()).collect::<Vec<_>>().into(),
+            candidates.iter().map(|(_, c)| c.customer_id).collect::<Vec<_>>().into(),
         ];
         connected(|_| {
             FIND.run(&params, |row| {
@@ -251,23 +252,23 @@ fn has_only_our_keys() -> bool {
         static KNOWN: CatalogCache<pg_sys::Oid, bool> = const { CatalogCache::new() };
     }
     let table = CUSTOMERS.oid();
-    let look_up = || OTHERS.catalog_value::<i64>(&[table.into_datum()]) == Some(0);
+    let look_up = || OTHERS.catalog_value::<i64>(&[table.into()]) == Some(0);
     KNOWN.with(|known| known.get(table, look_up))
 }
 
 impl Outcome {
-    fn row(self, ordinal: i32) -> [Param; 5] {
+    fn row(self, ordinal: i32) -> [TypedDatum<'static>; 5] {
         let (customer_id, outcome, why) = match self {
             Self::Registered(id) => (Some(id), "registered", None),
             Self::Exists(id) => (Some(id), "exists", None),
             Self::Refused(why) => (None, "refused", Some(why.facts())),
         };
         [
-            ordinal.into_datum(),
-            customer_id.into_datum(),
-            outcome.into_datum(),
-            why.as_ref().map(|why| why.sqlstate).into_datum(),
-            why.map(|why| why.message).into_datum(),
+            ordinal.into(),
+            customer_id.into(),
+            outcome.into(),
+            why.as_ref().map(|why| why.sqlstate).into(),
+            why.map(|why| why.message).into(),
         ]
     }
 }

@@ -13,14 +13,15 @@ mod register;
 
 use crate::customer::enforcement::ensure_rules_fired;
 use crate::customer::profile::Profile;
-use crate::postgres::statement::{Param, Statement, connected};
+use crate::postgres::statement::{Statement, connected};
 use crate::postgres::text::Text;
+use crate::postgres::typed_datum::TypedDatum;
 use crate::refusal::Refusal;
 use crate::rules::{InputLimit, free_text};
 
 /// Runs a statement that writes one customer and returns `profile_columns!`, and refuses if the triggers
 /// did not fire. None if it wrote no row.
-fn write(statement: &Statement, params: &[Param]) -> Option<Profile> {
+fn write(statement: &Statement, params: &[TypedDatum]) -> Option<Profile> {
     ensure_rules_fired(|| {
         let written = profile(statement, params);
         let wrote = written.is_some();
@@ -29,7 +30,7 @@ fn write(statement: &Statement, params: &[Param]) -> Option<Profile> {
 }
 
 /// The customer in the row that a statement returns as `profile_columns!`.
-fn profile(statement: &Statement, params: &[Param]) -> Option<Profile> {
+fn profile(statement: &Statement, params: &[TypedDatum]) -> Option<Profile> {
     connected(|context| {
         let mut profile = None;
         statement.run(params, |row| profile = Some(Profile::from_row(row, context)));

@@ -14,9 +14,9 @@ use crate::postgres::trigger::{Trigger, TriggerResult, TriggerTiming};
 use crate::refusal::Refusal;
 use crate::rules::email::{self, ERASED_DOMAIN};
 use crate::rules::personal_data::PersonalData;
+use pgrx::Uuid;
 use pgrx::pg_sys::BuiltinOid::{INT8ARRAYOID, TEXTOID, UUIDOID};
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, Uuid};
 
 /// Replaces a free text that contained an address or a name.
 const ERASED_TEXT: &str = "[erased]";
@@ -51,7 +51,7 @@ fn erase(customer_id: Uuid, reason: Option<&str>) -> Result<Profile, Refusal> {
           ON CONFLICT DO NOTHING",
         &[UUIDOID, TEXTOID, TEXTOID],
     );
-    let id = customer_id.into_datum();
+    let id = customer_id.into();
     let address = format!("erased+{customer_id}@{ERASED_DOMAIN}");
     let mut held = None;
     connected(|_| {
@@ -69,11 +69,11 @@ fn erase(customer_id: Uuid, reason: Option<&str>) -> Result<Profile, Refusal> {
         ..Default::default()
     };
     operation::during(erases, || {
-        let erased = write(&ERASE, &[id, address.as_str().into_datum()]);
+        let erased = write(&ERASE, &[id, address.as_str().into()]);
         connected(|_| {
             redact_events(customer_id, &address, &mut held);
             let reason = reason.map(|text| if held.appears_in(text) { ERASED_TEXT } else { text });
-            let entry = [id, session_user().into_datum(), reason.into_datum()];
+            let entry = [id, session_user().into(), reason.into()];
             KEEP_IN_LEDGER.run(&entry, |_| {});
         });
         erased.ok_or(Refusal::NotWritten)
@@ -125,7 +125,7 @@ fn redact_events(customer_id: Uuid, address: &str, held: &mut PersonalData) {
                   OR position = ANY ($3) OR position = ANY ($4))",
         &[UUIDOID, TEXTOID, INT8ARRAYOID, INT8ARRAYOID, TEXTOID],
     );
-    let id = customer_id.into_datum();
+    let id = customer_id.into();
     VALUES.stream(&[id], |row| add(held, row, 1));
     let (mut reasons, mut actors) = (Vec::new(), Vec::new());
     FREE_TEXTS.stream(&[id], |row| {
@@ -141,13 +141,7 @@ fn redact_events(customer_id: Uuid, address: &str, held: &mut PersonalData) {
             actors.extend(position);
         }
     });
-    let params = [
-        id,
-        address.into_datum(),
-        reasons.into_datum(),
-        actors.into_datum(),
-        ERASED_TEXT.into_datum(),
-    ];
+    let params = [id, address.into(), reasons.into(), actors.into(), ERASED_TEXT.into()];
     REDACT.run(&params, |_| {});
 }
 
@@ -188,7 +182,7 @@ fn keep_erasure(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
         // SAFETY: PostgreSQL passes the frame of the current call.
         let trigger = unsafe { Trigger::from_call(fcinfo, &[TriggerTiming::BeforeRow]) };
         let numbers = trigger.column_numbers(&[ERASURE_COLUMNS[0]]);
-        let [customer_id] = trigger.new_values(&numbers).values;
+        let [customer_id] = trigger.new_values(&numbers);
         let is_kept = CUSTOMERS.as_owner(|| IS_KEPT.value(&[customer_id]) == Some(true));
         if is_kept { TriggerResult::skip_row() } else { trigger.unchanged() }
     })
@@ -214,7 +208,7 @@ fn export_customer(customer_id: Option<Uuid>) -> Jsonb<'static> {
             customer_id.ok_or(Refusal::Missing { argument: "customer_id" }).or_raise();
         let mut document = None;
         connected(|caller| {
-            EVERYTHING.read(&[customer_id.into_datum()], |row| {
+            EVERYTHING.read(&[customer_id.into()], |row| {
                 // SAFETY: the result is returned from this call at once, and `caller` is the call's context.
                 document = row.get::<Jsonb>(1).map(|found| unsafe { found.copy_into(caller) });
             });

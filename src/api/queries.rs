@@ -11,9 +11,9 @@ use crate::postgres::text::Text;
 use crate::refusal::Refusal;
 use crate::rules::email;
 use crate::rules::status::{self, Status};
+use pgrx::Uuid;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, UUIDOID};
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, Uuid};
 
 const MAX_PAGE_SIZE: i32 = 1000;
 
@@ -31,7 +31,7 @@ fn find_customer<'call>(email: Option<Text<'_>>, result: ResultSet<'call>) -> Re
         let email = email.ok_or(Refusal::Missing { argument: "email" }).or_raise();
         // A reserved address is refused: an erased customer cannot be found by address.
         let email = email::canonical(email).or_raise();
-        result.fill(&BY_EMAIL, &[email.into_datum()]).0
+        result.fill(&BY_EMAIL, &[email.into()]).0
     })
 }
 
@@ -60,13 +60,13 @@ fn list_customers<'call>(
         &[UUIDOID, INT8OID, TEXTOID],
     );
     as_caller(|| {
-        let limit = checked_page_size(page_size).or_raise().into_datum();
-        let after = after.into_datum();
+        let limit = checked_page_size(page_size).or_raise().into();
+        let after = after.into();
         match read("status", status, status::INPUT_LIMIT).or_raise() {
             None => result.fill(&ALL, &[after, limit]).0,
             Some(status) => {
                 Status::parse(status).or_raise();
-                result.fill(&IN_STATUS, &[after, limit, status.into_datum()]).0
+                result.fill(&IN_STATUS, &[after, limit, status.into()]).0
             }
         }
     })
@@ -93,7 +93,7 @@ fn search_customers<'call>(
         let prefix = email::canonical_prefix(prefix).or_raise();
         let end = format!("{prefix}\u{10FFFF}");
         let limit = checked_page_size(page_size).or_raise();
-        result.fill(&BY_PREFIX, &[prefix.into_datum(), end.into_datum(), limit.into_datum()]).0
+        result.fill(&BY_PREFIX, &[prefix.into(), end.into(), limit.into()]).0
     })
 }
 
@@ -109,7 +109,7 @@ fn customer_history<'call>(
            ORDER BY version, position",
         &[UUIDOID],
     );
-    as_data_owner(|| result.fill(&HISTORY, &[customer_id.into_datum()]).0)
+    as_data_owner(|| result.fill(&HISTORY, &[customer_id.into()]).0)
 }
 
 #[pg_extern(sql = false)]
@@ -127,7 +127,7 @@ fn customer_timeline<'call>(
            ORDER BY version, position",
         &[UUIDOID],
     );
-    as_data_owner(|| result.fill(&TIMELINE, &[customer_id.into_datum()]).0)
+    as_data_owner(|| result.fill(&TIMELINE, &[customer_id.into()]).0)
 }
 
 fn checked_page_size(page_size: Option<i32>) -> Result<i64, Refusal> {

@@ -5,13 +5,14 @@ use crate::customer::data_owner::as_data_owner;
 use crate::customer::profile::{Profile, profile_columns};
 use crate::postgres::error::{OrRaise, Protected, protect};
 use crate::postgres::random_uuid::random_key;
-use crate::postgres::statement::{Param, Statement, sql};
+use crate::postgres::statement::{Statement, sql};
 use crate::postgres::text::Text;
+use crate::postgres::typed_datum::TypedDatum;
 use crate::refusal::Refusal;
 use crate::rules::{email, name};
+use pgrx::Uuid;
 use pgrx::pg_sys::BuiltinOid::{TEXTOID, UUIDOID};
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, Uuid};
 
 #[pg_extern(sql = false)]
 fn register_customer(
@@ -54,11 +55,11 @@ fn params(
     customer_id: Uuid,
     email: Option<Text>,
     name: Option<Text>,
-) -> Result<[Param; 3], Refusal> {
+) -> Result<[TypedDatum<'static>; 3], Refusal> {
     let email = read("email", email, email::INPUT_LIMIT)?;
     let name = read("name", name, name::INPUT_LIMIT)?;
     protect(Protected::Call, [email, name, None, None]);
-    Ok([customer_id.into_datum(), email.into_datum(), name.into_datum()])
+    Ok([customer_id.into(), email.into(), name.into()])
 }
 
 /// Registers under a given id, or returns the customer if the same call has registered it before. None if
@@ -93,10 +94,6 @@ fn register_once(
     }
     let Some(email) = read("email", email, email::INPUT_LIMIT)? else { return Ok(None) };
     let name = read("name", name, name::INPUT_LIMIT)?.map(name::canonical).transpose()?;
-    let params = [
-        customer_id.into_datum(),
-        email::canonical(email)?.into_datum(),
-        name.as_deref().into_datum(),
-    ];
+    let params = [customer_id.into(), email::canonical(email)?.into(), name.as_deref().into()];
     Ok(profile(&FIND_SAME, &params))
 }

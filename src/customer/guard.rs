@@ -44,12 +44,7 @@ fn guard(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
             admit(&mut row).or_raise();
         }
         enforcement::guarded(&trigger, command, kind);
-        let (places, values): (Vec<usize>, Vec<_>) = row.written().unzip();
-        if places.is_empty() {
-            trigger.unchanged()
-        } else {
-            trigger.changed(places.into_iter().map(|place| numbers[place]).collect(), values)
-        }
+        trigger.changed(row.written().map(|(index, value)| (numbers[index], value)))
     })
 }
 
@@ -67,13 +62,13 @@ fn refuse_unrecorded_writes(trigger: &Trigger) -> Result<(), Refusal> {
 
 /// NULL in a column with a default means the default, as ORMs send it. Sets the defaults that the table's
 /// owner has chosen; admit() sets those that the table was created with.
-fn set_defaults(trigger: &Trigger, numbers: &[i32; COUNT], row: &mut CustomerRow) {
+fn set_defaults<'row>(trigger: &'row Trigger, numbers: &[i32; COUNT], row: &mut CustomerRow<'row>) {
     let missing: Vec<usize> = row.missing_defaults().collect();
     if missing.is_empty() || has_original_defaults(trigger.table_oid()) {
         return;
     }
-    for place in missing {
-        row.set_default(place, trigger.default_value(numbers[place]));
+    for index in missing {
+        row.set_default(index, trigger.default_value(numbers[index]));
     }
 }
 

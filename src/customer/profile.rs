@@ -1,11 +1,12 @@
 //! The row type `customers.profile`: a customer as functions return it.
 
-use super::row::CustomerRow;
+use super::row::{COUNT, CustomerRow};
 use super::schema::CUSTOMER_COLUMNS;
 use crate::postgres::catalog_cache::CatalogCache;
 use crate::postgres::error::OrRaise;
 use crate::postgres::relation::has_types;
 use crate::postgres::statement::Row;
+use crate::postgres::typed_datum::TypedDatum;
 use crate::refusal::Refusal;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
@@ -50,10 +51,13 @@ impl Profile {
 
 impl From<&CustomerRow<'_>> for Profile {
     fn from(row: &CustomerRow) -> Self {
-        let mut nulls = row.values().map(|value| value.is_none());
-        let mut values = row.values().map(|value| value.unwrap_or(pg_sys::Datum::null()));
-        // SAFETY: type_desc() has verified that the descriptor's columns have the types of
-        // CUSTOMER_COLUMNS, which the values are in the order of; heap_form_tuple copies them.
+        let mut nulls = row.values().map(TypedDatum::is_null);
+        let mut values = std::array::from_fn::<_, COUNT, _>(|i| {
+            let value = row.values()[i].of_type(CUSTOMER_COLUMNS[i].r#type.value());
+            value.unwrap_or(pg_sys::Datum::null())
+        });
+        // SAFETY: type_desc() has verified that the descriptor's columns have the types of CUSTOMER_COLUMNS, as the
+        // values have; heap_form_tuple copies them.
         unsafe {
             let tuple =
                 pg_sys::heap_form_tuple(type_desc(), values.as_mut_ptr(), nulls.as_mut_ptr());

@@ -2,17 +2,18 @@
 
 use super::schema::CUSTOMER_COLUMNS;
 use crate::postgres::error::OrRaise;
-use crate::postgres::statement::Param;
 use crate::postgres::text::Text;
-use crate::postgres::trigger::Values;
+use crate::postgres::timestamp::Timestamp;
+use crate::postgres::typed_datum::TypedDatum;
 use crate::refusal::Refusal;
 use crate::rules::{InputLimit, email, name, status};
-use pgrx::{FromDatum, IntoDatum, Uuid, pg_sys};
+use pgrx::Uuid;
+use pgrx::pg_sys::BuiltinOid::{INT8OID, TIMESTAMPTZOID};
 
 /// The number of a customer's columns.
 pub const COUNT: usize = CUSTOMER_COLUMNS.len();
 
-/// The columns of a customer, by their place in [`CUSTOMER_COLUMNS`].
+/// The columns of a customer, by their index in [`CUSTOMER_COLUMNS`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Column {
     CustomerId,
@@ -63,13 +64,13 @@ impl Field {
 
 /// The values of one row; valid as long as the row they were read from.
 pub struct CustomerRow<'row> {
-    values: Values<'row, COUNT>,
+    values: [TypedDatum<'row>; COUNT],
     written: [bool; COUNT],
 }
 
 impl<'row> CustomerRow<'row> {
     /// The values of [`CUSTOMER_COLUMNS`], in that order.
-    pub fn new(values: Values<'row, COUNT>) -> Self {
+    pub fn new(values: [TypedDatum<'row>; COUNT]) -> Self {
         Self { values, written: [false; COUNT] }
     }
 
@@ -80,30 +81,28 @@ impl<'row> CustomerRow<'row> {
         name: Option<Text<'row>>,
         status: &str,
     ) -> Self {
-        let text = |text: Option<Text>| text.map(Text::datum);
-        Self::new(Values::of([
-            customer_id.into_datum(),
-            text(email),
-            text(name),
-            status.into_datum(),
-            None,
-            None,
-            None,
-        ]))
+        Self::new([
+            customer_id.into(),
+            TypedDatum::received(email),
+            TypedDatum::received(name),
+            status.into(),
+            TypedDatum::null(TIMESTAMPTZOID),
+            TypedDatum::null(TIMESTAMPTZOID),
+            TypedDatum::null(INT8OID),
+        ])
     }
 
-    pub fn values(&self) -> [Param; COUNT] {
-        self.values.values
+    pub fn values(&self) -> [TypedDatum<'row>; COUNT] {
+        self.values
     }
 
-    /// The values that were set, each with its column's place.
-    pub fn written(&self) -> impl Iterator<Item = (usize, pg_sys::Datum)> {
-        let set = (0..COUNT).filter(|i| self.written[*i]);
-        set.filter_map(|i| Some((i, self.values.values[i]?)))
+    /// The values that were set, each with its column's index.
+    pub fn written(&self) -> impl Iterator<Item = (usize, TypedDatum<'row>)> {
+        (0..COUNT).filter(|i| self.written[*i]).map(|i| (i, self.values[i]))
     }
 
-    fn value(&self, column: Column) -> Param {
-        self.values.values[column as usize]
+    fn value(&self, column: Column) -> TypedDatum<'row> {
+        self.values[column as usize]
     }
 
     /// The customer's id. Refuses NULL, which only a table that has lost its primary key can hold.
@@ -112,14 +111,11 @@ impl<'row> CustomerRow<'row> {
     }
 
     pub fn given_id(&self) -> Option<Uuid> {
-        // SAFETY: column_numbers() has verified that the column is of type uuid.
-        self.value(Column::CustomerId).and_then(|value| unsafe { Uuid::from_datum(value, false) })
+        self.value(Column::CustomerId).get()
     }
 
-    fn text(&self, field: Field) -> Option<Text<'_>> {
-        // SAFETY: column_numbers() has verified that the three columns are of type text; the datum lives as
-        // long as the row.
-        self.value(field.column()).map(|value| unsafe { Text::new(value) })
+    fn text(&self, field: Field) -> Option<Text<'row>> {
+        self.value(field.column()).get()
     }
 
     /// The text of a field; refused if it is longer than the rules allow or not valid UTF-8.
@@ -135,75 +131,77 @@ impl<'row> CustomerRow<'row> {
     }
 
     pub fn has_name(&self) -> bool {
-        self.value(Column::Name).is_some()
+        !self.value(Column::Name).is_null()
     }
 
     /// In microseconds since 2000.
     pub fn registered_at(&self) -> Option<i64> {
-        self.integer(Column::RegisteredAt)
+        self.moment(Column::RegisteredAt)
     }
 
     /// In microseconds since 2000.
     pub fn updated_at(&self) -> Option<i64> {
-        self.integer(Column::UpdatedAt)
+        self.moment(Column::UpdatedAt)
     }
 
     pub fn version(&self) -> Option<i64> {
-        self.integer(Column::Version)
+        self.value(Column::Version).get()
     }
 
-    fn integer(&self, column: Column) -> Option<i64> {
-        self.value(column).map(|value| value.value() as i64)
+    fn moment(&self, column: Column) -> Option<i64> {
+        self.value(column).get().map(|Timestamp(moment)| moment)
     }
 
     pub fn set_id(&mut self, customer_id: Uuid) {
-        self.set(Column::CustomerId, customer_id.into_datum());
+        self.set(Column::CustomerId, customer_id.into());
     }
 
     pub fn set_text(&mut self, field: Field, text: &str) {
         if self.text(field).map(Text::bytes) != Some(text.as_bytes()) {
-            self.set(field.column(), text.into_datum());
+            self.set(field.column(), text.into());
         }
     }
 
     pub fn set_registered_at(&mut self, moment: i64) {
-        self.set_integer(Column::RegisteredAt, moment);
+        self.set_moment(Column::RegisteredAt, moment);
     }
 
     pub fn set_updated_at(&mut self, moment: i64) {
-        self.set_integer(Column::UpdatedAt, moment);
+        self.set_moment(Column::UpdatedAt, moment);
     }
 
     pub fn set_version(&mut self, version: i64) {
-        self.set_integer(Column::Version, version);
-    }
-
-    fn set_integer(&mut self, column: Column, value: i64) {
-        if self.integer(column) != Some(value) {
-            self.set(column, value.into_datum());
+        if self.version() != Some(version) {
+            self.set(Column::Version, version.into());
         }
     }
 
-    fn set(&mut self, column: Column, value: Param) {
-        self.values.values[column as usize] = value;
+    fn set_moment(&mut self, column: Column, moment: i64) {
+        if self.moment(column) != Some(moment) {
+            self.set(column, Timestamp(moment).into());
+        }
+    }
+
+    fn set(&mut self, column: Column, value: TypedDatum<'row>) {
+        self.values[column as usize] = value;
         self.written[column as usize] = true;
     }
 
-    /// The places of the columns that are NULL and have a default.
+    /// The indexes of the columns that are NULL and have a default.
     pub fn missing_defaults(&self) -> impl Iterator<Item = usize> {
         let columns = [Column::CustomerId, Column::Status, Column::RegisteredAt];
-        let missing = columns.map(|column| self.value(column).is_none().then_some(column as usize));
+        let missing = columns.map(|column| self.value(column).is_null().then_some(column as usize));
         missing.into_iter().flatten()
     }
 
-    /// Sets the value of a column by its place.
-    pub fn set_default(&mut self, place: usize, value: Param) {
-        self.values.values[place] = value;
-        self.written[place] = value.is_some();
+    /// Sets the value of a column by its index.
+    pub fn set_default(&mut self, index: usize, value: TypedDatum<'row>) {
+        self.values[index] = value;
+        self.written[index] = !value.is_null();
     }
 
     /// The columns that an event copies: id, version and time of the change.
-    pub fn event_values(&self) -> [Param; 3] {
+    pub fn event_values(&self) -> [TypedDatum<'row>; 3] {
         [self.value(Column::CustomerId), self.value(Column::Version), self.value(Column::UpdatedAt)]
     }
 }

@@ -7,7 +7,6 @@ use crate::postgres::relation::{Column, NamedRelation};
 use crate::postgres::statement::{Statement, connected};
 use crate::postgres::text::Text;
 use crate::postgres::transaction::with_latest_snapshot;
-use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::{
     BOOLOID, INT4OID, INT8OID, JSONBOID, OIDOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
 };
@@ -16,9 +15,10 @@ use pgrx::pg_sys::Oid;
 pub static CUSTOMERS: NamedRelation = NamedRelation::new(c"customers", c"customers");
 pub static EVENTS: NamedRelation = NamedRelation::new(c"customers", c"events");
 /// The sequence that positions are drawn from.
-pub static POSITIONS: NamedRelation = NamedRelation::new(c"customers", c"events_position_seq");
+pub static POSITION_SEQUENCE: NamedRelation =
+    NamedRelation::new(c"customers", c"events_position_seq");
 /// The sequence whose value is the last event that was there, with all before it, when a reader last got events.
-pub static FEED_READ: NamedRelation = NamedRelation::new(c"customers", c"feed_read_seq");
+pub static READ_SEQUENCE: NamedRelation = NamedRelation::new(c"customers", c"feed_read_seq");
 
 /// In the order of `customers.profile`. An adopted table may have them in another order, among other columns.
 pub const CUSTOMER_COLUMNS: [Column; 7] = [
@@ -100,7 +100,7 @@ pub fn has_original_defaults(table: Oid) -> bool {
         let mut ours = 0;
         with_latest_snapshot(|| {
             connected(|_| {
-                DEFAULTS.read(&[table.into_datum()], |row| {
+                DEFAULTS.read(&[table.into()], |row| {
                     let [name, value] =
                         [1, 2].map(|column| row.get::<Text>(column).map(Text::bytes));
                     ours += OURS

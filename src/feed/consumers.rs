@@ -9,7 +9,6 @@ use crate::postgres::statement::{Statement, connected};
 use crate::postgres::text::Text;
 use crate::postgres::transaction::wait_a_little;
 use crate::refusal::Refusal;
-use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID};
 use pgrx::prelude::*;
 
@@ -18,23 +17,23 @@ const MAX_NAME_OCTETS: usize = 200;
 
 #[pg_extern(sql = false)]
 fn subscribe(consumer: Option<Text<'_>>, after: Option<i64>) {
-    static PLACE: Statement =
+    static POSITION: Statement =
         Statement::new(c"SELECT position FROM customers.consumers WHERE consumer = $1", &[TEXTOID]);
     static SUBSCRIBE: Statement = Statement::new(
         c"INSERT INTO customers.consumers (consumer, position) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         &[TEXTOID, INT8OID],
     );
     as_data_owner(|| {
-        let consumer = named(consumer).or_raise().into_datum();
+        let consumer = named(consumer).or_raise().into();
         let after = given(after, "after").or_raise();
         // The place that the database keeps is set back with it; the consumer knows how far it was.
         with_bounds(|bounds| bounds.refuse_lost(after)).or_raise();
-        if PLACE.read_value::<i64>(&[consumer]).is_some() {
+        if POSITION.read_value::<i64>(&[consumer]).is_some() {
             return;
         }
         ensure_read(after).or_raise();
         with_bounds(|bounds| bounds.check_position(after)).or_raise();
-        connected(|_| SUBSCRIBE.run(&[consumer, after.into_datum()], |_| {}));
+        connected(|_| SUBSCRIBE.run(&[consumer, after.into()], |_| {}));
     });
 }
 
@@ -44,7 +43,7 @@ fn unsubscribe(consumer: Option<Text<'_>>) {
         Statement::new(c"DELETE FROM customers.consumers WHERE consumer = $1", &[TEXTOID]);
     as_data_owner(|| {
         let consumer = named(consumer).or_raise();
-        connected(|_| UNSUBSCRIBE.run(&[consumer.into_datum()], |_| {}));
+        connected(|_| UNSUBSCRIBE.run(&[consumer.into()], |_| {}));
     });
 }
 
@@ -58,18 +57,18 @@ fn fetch_events<'call>(
         let consumer = existing(consumer).or_raise();
         // Before the lock, which a standby cannot take.
         positions::ensure_readable().or_raise();
-        let place = lock_position(consumer).or_raise();
-        events_past(place, batch_size, result).or_raise()
+        let position = lock_position(consumer).or_raise();
+        events_past(position, batch_size, result).or_raise()
     })
 }
 
 /// A consumer's position, with its row locked to the end of the transaction.
 fn lock_position(consumer: &str) -> Result<i64, Refusal> {
-    static PLACE: Statement = Statement::new(
+    static POSITION: Statement = Statement::new(
         c"SELECT position FROM customers.consumers WHERE consumer = $1 FOR UPDATE",
         &[TEXTOID],
     );
-    PLACE.value(&[consumer.into_datum()]).ok_or(Refusal::NoConsumer)
+    POSITION.value(&[consumer.into()]).ok_or(Refusal::NoConsumer)
 }
 
 #[pg_extern(sql = false)]
@@ -83,13 +82,13 @@ fn acknowledge(consumer: Option<Text<'_>>, up_to: Option<i64>) {
     as_data_owner(|| {
         let consumer = existing(consumer).or_raise();
         let up_to = given(up_to, "up_to").or_raise();
-        let place = lock_position(consumer).or_raise();
+        let position = lock_position(consumer).or_raise();
         // Nobody can have read a position beyond the end of the feed. Acknowledging it would skip events
         // that are still to be committed.
-        if up_to > place {
+        if up_to > position {
             ensure_read(up_to).or_raise();
         }
-        connected(|_| ACKNOWLEDGE.run(&[consumer.into_datum(), up_to.into_datum()], |_| {}));
+        connected(|_| ACKNOWLEDGE.run(&[consumer.into(), up_to.into()], |_| {}));
     });
 }
 

@@ -5,7 +5,6 @@ use super::event::Type;
 use crate::postgres::jsonb::{Jsonb, Value, to_jsonb};
 use crate::postgres::text::lossy;
 use crate::postgres::timestamp::Timestamp;
-use pgrx::pg_sys;
 use serde::Serialize;
 use std::borrow::Cow;
 use uuid::Uuid;
@@ -75,7 +74,7 @@ type Change<'a> = Option<Option<Cow<'a, str>>>;
 
 /// An event as JSON, in the current memory context. U+FFFD stands for stored octets that are not valid UTF-8, so that no
 /// consumer is stuck on them. An event of a type that is not of this extension has no content, like an erasure.
-pub fn document(r#type: Option<Type>, head: Head, changes: Jsonb) -> pg_sys::Datum {
+pub fn document(r#type: Option<Type>, head: Head, changes: Jsonb) -> Jsonb<'static> {
     let Head { event_id, occurred_at, version, customer_id } = head;
     let read = || {
         let mut set = Changes::default();

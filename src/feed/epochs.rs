@@ -7,7 +7,7 @@
 
 use super::positions::refuse_standby;
 use crate::customer::operation::{self, Operation};
-use crate::customer::schema::{EVENTS, FEED_READ};
+use crate::customer::schema::{EVENTS, READ_SEQUENCE};
 use crate::postgres::error::OrRaise;
 use crate::postgres::ffi;
 use crate::postgres::partition::first_lower_bound;
@@ -17,7 +17,6 @@ use crate::postgres::text::Text;
 use crate::postgres::transaction::with_latest_snapshot;
 use crate::postgres::user_lock::{Class, KEY_BITS, Mode};
 use crate::refusal::Refusal;
-use pgrx::IntoDatum;
 use pgrx::pg_sys;
 use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8OID, OIDOID, TEXTOID};
 
@@ -42,7 +41,7 @@ const SEARCHED: i64 = 100_000;
 /// recovery, a restored dump, a switch-over and an upgrade.
 pub struct History {
     /// All but the timeline.
-    files: String,
+    server: String,
     timeline: pg_sys::TimeLineID,
 }
 
@@ -54,26 +53,26 @@ impl History {
         let (database, timeline) =
             unsafe { (pg_sys::MyDatabaseId, ffi::GetWALInsertionTimeLine()) };
         let system = ffi::GetSystemIdentifier();
-        Self { files: format!("{system}/{database}/{sequence}/"), timeline }
+        Self { server: format!("{system}/{database}/{sequence}/"), timeline }
     }
 
     fn text(&self) -> String {
-        format!("{}{}", self.files, self.timeline)
+        format!("{}{}", self.server, self.timeline)
     }
 }
 
 /// How the latest epoch relates to the history of this server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Writer {
+pub enum Origin {
     /// Positions drawn here belong to it.
     ThisHistory,
     /// It was written before a failover or a recovery of the same files, whose WAL is complete up to some point.
     EarlierTimeline,
-    /// Another server, database or sequence wrote it: a restored dump, logical replication, pg_upgrade, a new sequence;
+    /// It was written by another server, database or sequence: a restored dump, logical replication, pg_upgrade, a new sequence;
     /// or the owner has ended it.
-    OtherFiles,
+    OtherServer,
     /// No epoch is recorded: nothing was written here yet, or the first transaction is still open.
-    Nobody,
+    Unrecorded,
 }
 
 struct Epoch {
@@ -89,7 +88,7 @@ pub struct Epochs {
     list: Vec<Epoch>,
     /// The history of this server.
     here: History,
-    writer: Writer,
+    origin: Origin,
     /// The lower bound of the feed's first partition, if it is partitioned.
     first_bound: Option<i64>,
 }
@@ -115,13 +114,13 @@ impl Epochs {
             });
         });
         let here = History::of(sequence);
-        let writer = match list.last().map(|epoch: &Epoch| &epoch.history) {
-            None => Writer::Nobody,
-            Some(history) if *history == here.text() => Writer::ThisHistory,
-            Some(history) if history.starts_with(&here.files) => Writer::EarlierTimeline,
-            Some(_) => Writer::OtherFiles,
+        let origin = match list.last().map(|epoch: &Epoch| &epoch.history) {
+            None => Origin::Unrecorded,
+            Some(history) if *history == here.text() => Origin::ThisHistory,
+            Some(history) if history.starts_with(&here.server) => Origin::EarlierTimeline,
+            Some(_) => Origin::OtherServer,
         };
-        Self { list, here, writer, first_bound: first_lower_bound(EVENTS.oid(), "position") }
+        Self { list, here, origin, first_bound: first_lower_bound(EVENTS.oid(), "position") }
     }
 
     fn is_empty(&self) -> bool {
@@ -130,11 +129,11 @@ impl Epochs {
 
     /// Whether the latest epoch was written by another history than this server's.
     pub fn has_ended(&self) -> bool {
-        matches!(self.writer, Writer::EarlierTimeline | Writer::OtherFiles)
+        matches!(self.origin, Origin::EarlierTimeline | Origin::OtherServer)
     }
 
-    pub fn is_of_other_files(&self) -> bool {
-        self.writer == Writer::OtherFiles
+    pub fn is_of_other_server(&self) -> bool {
+        self.origin == Origin::OtherServer
     }
 
     /// The number of the latest epoch.
@@ -154,11 +153,11 @@ impl Epochs {
     fn next_first_position(&self, known: i64, drawn: i64) -> i64 {
         let above = |position: i64| position.saturating_add(MARGIN + STRIDE - 1) / STRIDE;
         let next = above(known.max(self.first_position()));
-        let Some(latest) = self.list.last().filter(|_| self.writer == Writer::EarlierTimeline)
+        let Some(latest) = self.list.last().filter(|_| self.origin == Origin::EarlierTimeline)
         else {
             return next.max(above(drawn)).saturating_mul(STRIDE);
         };
-        let timeline = latest.history.strip_prefix(&self.here.files).and_then(|t| t.parse().ok());
+        let timeline = latest.history.strip_prefix(&self.here.server).and_then(|t| t.parse().ok());
         let promotions = i64::from(self.here.timeline) - timeline.unwrap_or(0);
         let next = next.max(latest.first_position / STRIDE + 1).saturating_add(promotions - 1);
         // Only this timeline draws in the epoch; where a transaction that had begun it was rolled back, it goes on.
@@ -200,7 +199,7 @@ pub fn has_event(position: i64) -> bool {
         c"SELECT EXISTS (SELECT FROM customers.events WHERE position = $1)",
         &[INT8OID],
     );
-    EXISTS.read_value(&[position.into_datum()]) == Some(true)
+    EXISTS.read_value(&[position.into()]) == Some(true)
 }
 
 /// The position of the last event that the active snapshot shows; None if there is none.
@@ -231,24 +230,23 @@ pub fn end_of_latest(epochs: &Epochs) -> i64 {
     let pruned_to = epochs.pruned_to();
     let last = last_event().unwrap_or_default().max(pruned_to);
     let read = open_read(pg_sys::AccessShareLock).last_value();
-    if epochs.writer == Writer::OtherFiles && read < 0 {
+    if epochs.origin == Origin::OtherServer && read < 0 {
         return last;
     }
     let searched_from =
         [pruned_to, epochs.first_position() - 1, last - SEARCHED].into_iter().fold(read, i64::max);
-    let before =
-        BEFORE_THE_FIRST_GAP.read_value::<i64>(&[searched_from.into_datum(), last.into_datum()]);
+    let before = BEFORE_THE_FIRST_GAP.read_value::<i64>(&[searched_from.into(), last.into()]);
     before.unwrap_or(last)
 }
 
 /// What a transaction found before it drew positions.
-pub enum Begun {
+pub enum BeginOutcome {
     /// The epoch is recorded by an earlier transaction, so the session need not look again.
-    Before,
+    AlreadyRecorded,
     /// The transaction itself has recorded it, or it is among the first of an installation.
-    Now,
+    Recorded,
     /// The transaction has recorded it, and is to move these events into it once it holds its lock.
-    Moving(EventsBeyond),
+    RecordedAndMoving(EventsBeyond),
 }
 
 /// Events of an epoch beyond its end.
@@ -260,25 +258,25 @@ pub struct EventsBeyond {
 /// Makes sure that what is drawn from the sequence belongs to an epoch of this server's history, and begins one if
 /// none is recorded. Waits for another transaction that begins one: what is drawn meanwhile would be in no epoch if
 /// that transaction were rolled back.
-pub fn ensure_begun(sequence: &Sequence) -> Begun {
+pub fn ensure_begun(sequence: &Sequence) -> BeginOutcome {
     let read = || with_latest_snapshot(|| Epochs::read(sequence.oid()));
     let mut epochs = read();
-    let is_first = epochs.writer == Writer::Nobody && sequence.last_value() >= highest_known();
+    let is_first = epochs.origin == Origin::Unrecorded && sequence.last_value() >= highest_known();
     if is_first {
         // Nobody waits for the first transaction of an installation; its rollback leaves the row to the next one.
         if LOCKS.try_lock(BEGINNING, 0, Mode::Exclusive).is_some() && read().is_empty() {
             record(1, 1, 0, 0, &epochs.here);
         }
-        return Begun::Now;
+        return BeginOutcome::Recorded;
     }
-    if epochs.writer != Writer::ThisHistory {
+    if epochs.origin != Origin::ThisHistory {
         LOCKS.lock(BEGINNING, 0, Mode::Exclusive);
         epochs = read();
     }
-    if epochs.writer == Writer::ThisHistory {
-        return Begun::Before;
+    if epochs.origin == Origin::ThisHistory {
+        return BeginOutcome::AlreadyRecorded;
     }
-    begin(sequence, &epochs).map_or(Begun::Now, Begun::Moving)
+    begin(sequence, &epochs).map_or(BeginOutcome::Recorded, BeginOutcome::RecordedAndMoving)
 }
 
 /// The highest position that was recorded, acknowledged, pruned or left out by an epoch.
@@ -304,7 +302,7 @@ fn begin(sequence: &Sequence, epochs: &Epochs) -> Option<EventsBeyond> {
     }
     let (last, end) = with_latest_snapshot(|| (last_event(), end_of_latest(epochs)));
     // A dump may leave the events out. What was drawn before counts as pruned then.
-    let left_out = last.is_none() && epochs.writer == Writer::OtherFiles && drawn < first;
+    let left_out = last.is_none() && epochs.origin == Origin::OtherServer && drawn < first;
     let pruned_to = if left_out { epochs.pruned_to().max(drawn) } else { epochs.pruned_to() };
     record((first / STRIDE) as i32 + 1, first, end.max(pruned_to), pruned_to, &epochs.here);
     last.filter(|last| *last > end).map(|last| EventsBeyond { end, last })
@@ -313,7 +311,7 @@ fn begin(sequence: &Sequence, epochs: &Epochs) -> Option<EventsBeyond> {
 fn set_last_value(sequence: &Sequence, value: i64) {
     static SETVAL: Statement =
         Statement::new(c"SELECT pg_catalog.setval($1::regclass, $2)", &[OIDOID, INT8OID]);
-    connected(|_| SETVAL.run(&[sequence.oid().into_datum(), value.into_datum()], |_| {}));
+    connected(|_| SETVAL.run(&[sequence.oid().into(), value.into()], |_| {}));
 }
 
 fn record(number: i32, first: i64, previous_end: i64, pruned_to: i64, here: &History) {
@@ -322,13 +320,8 @@ fn record(number: i32, first: i64, previous_end: i64, pruned_to: i64, here: &His
           VALUES ($1, $2, $3, now(), $4, $5)",
         &[INT4OID, INT8OID, INT8OID, INT8OID, TEXTOID],
     );
-    let params = [
-        number.into_datum(),
-        first.into_datum(),
-        previous_end.into_datum(),
-        pruned_to.into_datum(),
-        here.text().into_datum(),
-    ];
+    let params =
+        [number.into(), first.into(), previous_end.into(), pruned_to.into(), here.text().into()];
     connected(|_| RECORD.run(&params, |_| {}));
 }
 
@@ -345,14 +338,14 @@ pub fn move_up(EventsBeyond { end, last }: EventsBeyond) {
     );
     let mut beyond = Vec::new();
     connected(|_| {
-        BEYOND.run(&[end.into_datum(), last.into_datum()], |row| {
+        BEYOND.run(&[end.into(), last.into()], |row| {
             beyond.extend(row.get::<i64>(1));
         });
     });
     let begins_epoch = Operation { begins_epoch: true, ..Operation::default() };
     operation::during(begins_epoch, || {
         for position in beyond {
-            connected(|_| MOVE.run(&[position.into_datum()], |_| {}));
+            connected(|_| MOVE.run(&[position.into()], |_| {}));
         }
     });
 }
@@ -366,7 +359,7 @@ pub fn store_read(position: i64) {
 }
 
 fn open_read(lock: u32) -> Sequence {
-    Sequence::open(&FEED_READ, lock).ok_or(Refusal::NotAttached).or_raise()
+    Sequence::open(&READ_SEQUENCE, lock).ok_or(Refusal::NotAttached).or_raise()
 }
 
 /// Stores the position up to which the feed was pruned, for readers and for dumps.
@@ -378,5 +371,5 @@ pub fn store_pruned_to(position: i64, sequence: pg_sys::Oid) {
         &[INT8OID, TEXTOID],
     );
     let here = History::of(sequence).text();
-    connected(|_| KEEP.run(&[position.into_datum(), here.into_datum()], |_| {}));
+    connected(|_| KEEP.run(&[position.into(), here.into()], |_| {}));
 }

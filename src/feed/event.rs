@@ -2,7 +2,7 @@
 
 use crate::customer::row::{CustomerRow, Field};
 use crate::postgres::ffi;
-use crate::postgres::jsonb;
+use crate::postgres::jsonb::{self, Jsonb};
 use crate::refusal::Refusal;
 use pgrx::{Uuid, pg_sys};
 use std::ffi::CStr;
@@ -85,7 +85,7 @@ impl Changed {
 
     /// The new values as a jsonb object, in the current memory context. Refuses invalid UTF-8: a trigger
     /// that fires after the guard can write it.
-    pub fn to_jsonb(self, new: &CustomerRow) -> Result<pg_sys::Datum, Refusal> {
+    pub fn to_jsonb(self, new: &CustomerRow) -> Result<Jsonb<'static>, Refusal> {
         let mut values = [None; 3];
         for (value, field) in values.iter_mut().zip(self.fields()) {
             *value = new.read(field)?;

@@ -3,8 +3,9 @@
 use crate::customer::schema::{EVENT_COLUMNS, EVENTS};
 use crate::postgres::catalog_cache::CatalogCache;
 use crate::postgres::heap_insert::{FastPathShape, HeapInsert};
-use crate::postgres::statement::{Param, Statement, connected};
+use crate::postgres::statement::{Statement, connected};
 use crate::postgres::transaction::may_insert;
+use crate::postgres::typed_datum::TypedDatum;
 use crate::refusal::Refusal;
 use pgrx::pg_sys;
 use pgrx::pg_sys::BuiltinOid;
@@ -48,7 +49,7 @@ impl EventWriter {
 
     /// Appends an event, whose values `values` returns in the order of [`EVENT_COLUMNS`], allocated in
     /// memory that is freed afterwards.
-    pub fn append(&mut self, values: impl FnOnce() -> [Param; COUNT]) {
+    pub fn append<'event>(&mut self, values: impl FnOnce() -> [TypedDatum<'event>; COUNT]) {
         static INSERT: Statement = Statement::new(
             c"INSERT INTO customers.events (position, event_id, type, customer_id, version, occurred_at,
                                             changes, recorded_by, actor, reason, announce)

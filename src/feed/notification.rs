@@ -12,13 +12,13 @@ use std::ffi::CString;
 use std::time::{Duration, Instant};
 
 /// What the current transaction has announced.
-struct Tally {
-    /// By savepoint, the innermost last. A rollback to a savepoint discards its notifications, so its part
+struct Announced {
+    /// By savepoint, the innermost last. A rollback to a savepoint discards its notifications, so its entry
     /// is dropped.
-    parts: Vec<Part>,
+    savepoints: Vec<Savepoint>,
 }
 
-struct Part {
+struct Savepoint {
     savepoint: pg_sys::SubTransactionId,
     /// The number of events announced one by one.
     announced: i64,
@@ -27,35 +27,35 @@ struct Part {
 }
 
 thread_local! {
-    static TALLY: RefCell<Tally> =
-        const { RefCell::new(Tally { parts: Vec::new() }) };
+    static ANNOUNCED: RefCell<Announced> =
+        const { RefCell::new(Announced { savepoints: Vec::new() }) };
 }
 
-impl Tally {
+impl Announced {
     /// How many more events may be announced one by one; None once the rest was announced.
     fn left(&self) -> Option<i64> {
-        let announced: i64 = self.parts.iter().map(|part| part.announced).sum();
-        let rest = self.parts.iter().any(|part| part.rest);
+        let announced: i64 = self.savepoints.iter().map(|savepoint| savepoint.announced).sum();
+        let rest = self.savepoints.iter().any(|savepoint| savepoint.rest);
         let limit = i64::from(NOTIFY_LIMIT.get()).min(max_notifications());
         (!rest).then(|| (limit - announced).max(0))
     }
 
-    /// The part of the current savepoint.
-    fn current(&mut self) -> &mut Part {
+    /// The entry of the current savepoint.
+    fn current(&mut self) -> &mut Savepoint {
         let savepoint = ffi::GetCurrentSubTransactionId();
-        if self.parts.last().is_none_or(|part| part.savepoint != savepoint) {
-            self.parts.push(Part { savepoint, announced: 0, rest: false });
+        if self.savepoints.last().is_none_or(|last| last.savepoint != savepoint) {
+            self.savepoints.push(Savepoint { savepoint, announced: 0, rest: false });
         }
-        self.parts.last_mut().expect("pushed above")
+        self.savepoints.last_mut().expect("pushed above")
     }
 }
 
 /// To be called when a transaction has ended.
 pub fn end_transaction() {
     // Borrowed only where the session ends for want of memory.
-    TALLY.with(|tally| {
-        if let Ok(mut tally) = tally.try_borrow_mut() {
-            tally.parts.clear();
+    ANNOUNCED.with(|announced| {
+        if let Ok(mut announced) = announced.try_borrow_mut() {
+            announced.savepoints.clear();
         }
     });
 }
@@ -65,16 +65,18 @@ pub fn end_savepoint(
     savepoint: pg_sys::SubTransactionId,
     parent: Option<pg_sys::SubTransactionId>,
 ) {
-    TALLY.with(|tally| {
-        let Ok(mut tally) = tally.try_borrow_mut() else { return };
-        let Some(part) = tally.parts.pop_if(|part| part.savepoint == savepoint) else { return };
+    ANNOUNCED.with(|announced| {
+        let Ok(mut announced) = announced.try_borrow_mut() else { return };
+        let Some(ended) = announced.savepoints.pop_if(|last| last.savepoint == savepoint) else {
+            return;
+        };
         let Some(parent) = parent else { return };
-        match tally.parts.last_mut().filter(|outer| outer.savepoint == parent) {
+        match announced.savepoints.last_mut().filter(|outer| outer.savepoint == parent) {
             Some(outer) => {
-                outer.announced += part.announced;
-                outer.rest |= part.rest;
+                outer.announced += ended.announced;
+                outer.rest |= ended.rest;
             }
-            None => tally.parts.push(Part { savepoint: parent, ..part }),
+            None => announced.savepoints.push(Savepoint { savepoint: parent, ..ended }),
         }
     });
 }
@@ -154,13 +156,13 @@ pub fn next_announcement(sender: Sender) -> Option<Announcement> {
     if sender == Sender::Nobody {
         return None;
     }
-    TALLY.with_borrow_mut(|tally| match tally.left()? {
+    ANNOUNCED.with_borrow_mut(|announced| match announced.left()? {
         0 => {
-            tally.current().rest = true;
+            announced.current().rest = true;
             Some(Announcement::Rest)
         }
         _ => {
-            tally.current().announced += 1;
+            announced.current().announced += 1;
             Some(Announcement::Event)
         }
     })

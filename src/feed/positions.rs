@@ -7,9 +7,9 @@
 //! two, the watermark. A writer whose lock it did not see will draw above H, one whose lock it saw draws
 //! above M, and one that has ended is visible in the snapshot. `doc/watermark.md` has the full argument.
 
-use super::epochs::{self, Begun, Epochs};
+use super::epochs::{self, BeginOutcome, Epochs};
 use super::worker::slot;
-use crate::customer::schema::{EVENTS, POSITIONS};
+use crate::customer::schema::{EVENTS, POSITION_SEQUENCE};
 use crate::postgres::error::OrRaise;
 use crate::postgres::ffi;
 use crate::postgres::sequence::Sequence;
@@ -17,22 +17,22 @@ use crate::postgres::transaction::with_latest_snapshot;
 use crate::postgres::user_lock::{Class, KEY_BITS, Mode, UserLock};
 use crate::refusal::Refusal;
 use pgrx::prelude::*;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 /// Distinguishes these locks among the user locks. 11 bits.
 const LOCKS: Class = Class(0x62D);
 
 thread_local! {
     /// The lock that the current transaction holds.
-    static HELD: Cell<Option<UserLock>> = const { Cell::new(None) };
-    /// What this session has drawn from.
-    static DRAWN: Cell<Drawn> = const {
-        Cell::new(Drawn { sequence: pg_sys::InvalidOid, begun: false, reached: -1, compared_at: 0 })
+    static HELD: RefCell<Option<UserLock>> = const { RefCell::new(None) };
+    /// What this session knows of the sequence.
+    static KNOWN: Cell<SequenceState> = const {
+        Cell::new(SequenceState { sequence: pg_sys::InvalidOid, begun: false, reached: -1, compared_at: 0 })
     };
 }
 
 #[derive(Clone, Copy)]
-struct Drawn {
+struct SequenceState {
     sequence: pg_sys::Oid,
     /// Whether an epoch of this server's history is known to be recorded.
     begun: bool,
@@ -53,16 +53,16 @@ impl Positions {
     /// Takes the transaction's lock, unless it is held already.
     pub fn open() -> Self {
         let sequence = open_sequence();
-        let held = HELD.get();
-        if let Some(lock) = held.filter(|_| is_begun(&sequence)) {
-            return Self { sequence, key: lock.key() };
+        let held = HELD.with_borrow(|held| held.as_ref().map(UserLock::key));
+        if let Some(key) = held.filter(|_| is_begun(&sequence)) {
+            return Self { sequence, key };
         }
-        let (last, begun) = compare(&sequence);
-        let lock = held.unwrap_or_else(|| hold(&sequence, last));
-        if let Some(Begun::Moving(events)) = begun {
+        let (last, begun) = compare_with_tables(&sequence);
+        let key = held.unwrap_or_else(|| hold(&sequence, last));
+        if let Some(BeginOutcome::RecordedAndMoving(events)) = begun {
             epochs::move_up(events);
         }
-        Self { sequence, key: lock.key() }
+        Self { sequence, key }
     }
 
     pub fn sequence(&self) -> pg_sys::Oid {
@@ -78,17 +78,20 @@ impl Positions {
         if position >> KEY_BITS != 0 {
             Refusal::PositionsExhausted.raise();
         }
-        DRAWN.set(Drawn { reached: position, ..DRAWN.get() });
+        KNOWN.set(SequenceState { reached: position, ..KNOWN.get() });
         position
     }
 }
 
 fn open_sequence() -> Sequence {
-    Sequence::open(&POSITIONS, pg_sys::RowExclusiveLock).ok_or(Refusal::NotAttached).or_raise()
+    Sequence::open(&POSITION_SEQUENCE, pg_sys::RowExclusiveLock)
+        .ok_or(Refusal::NotAttached)
+        .or_raise()
 }
 
-/// Takes the transaction's lock, with a key that the sequence has had.
-fn hold(sequence: &Sequence, key: i64) -> UserLock {
+/// Takes the transaction's lock, with a key that the sequence has had or, if it has gone on, a later one. Returns the
+/// key.
+fn hold(sequence: &Sequence, key: i64) -> i64 {
     let lock = lock(key);
     // Between reading the key and taking the lock, others may have drawn positions, and readers may have
     // passed the key. Now that the lock is held, no reader passes its key, so a key that is read again lies
@@ -101,8 +104,9 @@ fn hold(sequence: &Sequence, key: i64) -> UserLock {
     } else {
         lock
     };
+    let key = lock.key();
     HELD.set(Some(lock));
-    lock
+    key
 }
 
 /// Takes the lock with a key. It also contains the process id: otherwise writers that begin at the same time
@@ -117,22 +121,22 @@ fn lock(key: i64) -> UserLock {
 
 /// Whether the session knows that an epoch of this server's history is recorded.
 fn is_begun(sequence: &Sequence) -> bool {
-    let drawn = DRAWN.get();
-    drawn.sequence == sequence.oid() && drawn.begun
+    let known = KNOWN.get();
+    known.sequence == sequence.oid() && known.begun
 }
 
 /// Compares the sequence with the tables when a session begins, when the sequence has gone back behind where the
 /// session knows it to have been, and once a second. Returns its last value.
 ///
 /// Begins an epoch after a failover or a restore. Within an epoch, refuses to draw from a sequence that was set
-/// back: positions would be drawn twice, or below a consumer's place.
-fn compare(sequence: &Sequence) -> (i64, Option<Begun>) {
+/// back: positions would be drawn twice, or below a consumer's position.
+fn compare_with_tables(sequence: &Sequence) -> (i64, Option<BeginOutcome>) {
     const SECOND: i64 = 1_000_000;
-    let drawn = DRAWN.get();
+    let known = KNOWN.get();
     let now = ffi::GetCurrentTransactionStartTimestamp();
-    let is_recent = (0..SECOND).contains(&(now - drawn.compared_at));
+    let is_recent = (0..SECOND).contains(&(now - known.compared_at));
     let last = sequence.last_value();
-    if last >= drawn.reached && is_recent && is_begun(sequence) {
+    if last >= known.reached && is_recent && is_begun(sequence) {
         return (last, None);
     }
     let begun = epochs::ensure_begun(sequence);
@@ -140,10 +144,10 @@ fn compare(sequence: &Sequence) -> (i64, Option<Begun>) {
     if last < epochs::highest_known() {
         Refusal::PositionsRepeat.raise();
     }
-    DRAWN.set(Drawn {
+    KNOWN.set(SequenceState {
         sequence: sequence.oid(),
         // A row that the transaction itself has written may yet be rolled back, with a savepoint even.
-        begun: HELD.get().is_none() && matches!(begun, Begun::Before),
+        begun: HELD.with_borrow(Option::is_none) && matches!(begun, BeginOutcome::AlreadyRecorded),
         reached: last,
         compared_at: now,
     });
@@ -226,7 +230,7 @@ impl Bounds {
         let (mut pruned_to, mut end) = (epochs.pruned_to(), watermark.last);
         if epochs.has_ended() {
             // A feed that was restored without its events counts as pruned to where its sequence stands.
-            if epochs.is_of_other_files() && epochs::last_event().is_none() {
+            if epochs.is_of_other_server() && epochs::last_event().is_none() {
                 pruned_to = pruned_to.max(watermark.last);
             }
             end = epochs::end_of_latest(&epochs);
@@ -238,28 +242,28 @@ impl Bounds {
     }
 
     /// Refuses a position from which the feed cannot be continued.
-    pub fn check_position(&self, place: i64) -> Result<(), Refusal> {
-        if place < 0 {
+    pub fn check_position(&self, position: i64) -> Result<(), Refusal> {
+        if position < 0 {
             return Err(Refusal::NegativePosition);
         }
-        if place < self.pruned_to {
+        if position < self.pruned_to {
             return Err(Refusal::Pruned { up_to: self.pruned_to });
         }
-        self.refuse_lost(place)?;
-        if place > self.end {
+        self.refuse_lost(position)?;
+        if position > self.end {
             return Err(Refusal::BeyondEnd { end: self.end });
         }
         Ok(())
     }
 
     /// Refuses a position that lies in what an epoch has lost.
-    pub fn refuse_lost(&self, place: i64) -> Result<(), Refusal> {
-        if self.epochs.has_ended() && place > self.end {
+    pub fn refuse_lost(&self, position: i64) -> Result<(), Refusal> {
+        if self.epochs.has_ended() && position > self.end {
             return Err(Refusal::SetBack { epoch: self.epochs.latest(), end: self.end });
         }
-        match self.epochs.ended_before(place) {
+        match self.epochs.ended_before(position) {
             // What was prepared before an epoch ended and committed afterwards lies beyond its end.
-            Some((epoch, end)) if place > self.pruned_to && !epochs::has_event(place) => {
+            Some((epoch, end)) if position > self.pruned_to && !epochs::has_event(position) => {
                 Err(Refusal::SetBack { epoch, end })
             }
             _ => Ok(()),

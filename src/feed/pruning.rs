@@ -7,7 +7,6 @@ use crate::customer::operation::{self, Operation};
 use crate::postgres::error::OrRaise;
 use crate::postgres::statement::Statement;
 use crate::refusal::Refusal;
-use pgrx::IntoDatum;
 use pgrx::datum::Interval;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, INTERVALOID};
 use pgrx::prelude::*;
@@ -63,14 +62,9 @@ fn prune(older_than: Interval, max_events: i64) -> i64 {
     let (mut pruned_to, mut deleted) = (begin, 0);
     while deleted < max_events {
         let chunk = CHUNK.min(max_events - deleted);
-        let params = [
-            older_than.into_datum(),
-            pruned_to.into_datum(),
-            complete_to.into_datum(),
-            chunk.into_datum(),
-        ];
+        let params = [older_than.into(), pruned_to.into(), complete_to.into(), chunk.into()];
         let Some(last) = LAST_OLD.value::<i64>(&params) else { break };
-        let count = DELETE.value::<i64>(&[pruned_to.into_datum(), last.into_datum()]);
+        let count = DELETE.value::<i64>(&[pruned_to.into(), last.into()]);
         deleted += count.expect("a count");
         pruned_to = last;
     }

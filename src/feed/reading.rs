@@ -6,16 +6,15 @@ use super::event::{Type, hyphenated};
 use super::positions::{self, with_bounds};
 use crate::customer::data_owner::as_data_owner;
 use crate::postgres::error::OrRaise;
-use crate::postgres::jsonb::Jsonb;
 use crate::postgres::result_set::ResultSet;
-use crate::postgres::statement::{Param, Statement, connected};
+use crate::postgres::statement::{Statement, connected};
 use crate::postgres::text::Text;
-use crate::postgres::timestamp::Timestamp;
 use crate::postgres::transaction::flush_what_is_visible;
+use crate::postgres::typed_datum::TypedDatum;
 use crate::refusal::Refusal;
+use pgrx::PgMemoryContexts;
 use pgrx::pg_sys::BuiltinOid::{self, INT8OID, JSONBOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 use pgrx::prelude::*;
-use pgrx::{FromDatum, IntoDatum, PgMemoryContexts, Uuid};
 
 const MAX_BATCH_SIZE: i32 = 10_000;
 
@@ -54,15 +53,14 @@ pub fn events_past<'call>(
     };
     let (count, read_to) = with_bounds(|bounds| {
         bounds.check_position(after)?;
-        let params = [after, bounds.complete_to, limit].map(IntoDatum::into_datum);
+        let params = [after, bounds.complete_to, limit].map(TypedDatum::from);
         let mut writer = result.writer(COLUMNS);
         let mut scratch = PgMemoryContexts::new("customer_db event");
         let mut count = 0;
         connected(|_| {
             READ.read(&params, |row| {
                 let event = row.values(COLUMNS);
-                // SAFETY: the values are of these types, and live as long as the row. Nothing that was
-                // allocated for the row is in use once it was put into the set.
+                // SAFETY: nothing that was allocated for the row is in use once it was put into the set.
                 unsafe {
                     scratch.switch_to(|_| writer.put(with_document(event)));
                     scratch.reset();
@@ -83,26 +81,20 @@ pub fn events_past<'call>(
 const COLUMNS: [BuiltinOid; 7] =
     [INT8OID, UUIDOID, TEXTOID, UUIDOID, INT8OID, TIMESTAMPTZOID, JSONBOID];
 
-/// # Safety
-/// The values are of the types of [`COLUMNS`], and live.
-unsafe fn with_document(event: [Param; COLUMNS.len()]) -> [Param; COLUMNS.len()] {
+fn with_document(event: [TypedDatum<'_>; COLUMNS.len()]) -> [TypedDatum<'_>; COLUMNS.len()] {
     let [position, event_id, r#type, customer_id, version, occurred_at, changes] = event;
-    // SAFETY: promised by the caller.
-    let document = unsafe {
-        let uuid = |value| Uuid::from_datum(value, false).map(|id| hyphenated(&id));
-        let head = || {
-            Some(Head {
-                event_id: uuid(event_id?)?,
-                occurred_at: Timestamp(occurred_at?.value() as i64),
-                version: version?.value() as i64,
-                customer_id: uuid(customer_id?)?,
-            })
-        };
-        // An event of a type that is not of this extension has no content.
-        let parsed = r#type.and_then(|name| Type::parse(Text::new(name).bytes()));
-        let changes = changes.map(|changes| Jsonb::new(changes));
-        head().zip(changes).map(|(head, changes)| document(parsed, head, changes))
+    let head = || {
+        Some(Head {
+            event_id: hyphenated(&event_id.get()?),
+            occurred_at: occurred_at.get()?,
+            version: version.get()?,
+            customer_id: hyphenated(&customer_id.get()?),
+        })
     };
+    // An event of a type that is not of this extension has no content.
+    let parsed = r#type.get().and_then(|name: Text| Type::parse(name.bytes()));
+    let document = head().zip(changes.get()).map(|(head, changes)| document(parsed, head, changes));
+    let document = TypedDatum::received(document);
     [position, event_id, r#type, customer_id, version, occurred_at, document]
 }
 
@@ -121,7 +113,7 @@ pub fn end_of_feed() -> i64 {
         &[INT8OID],
     );
     let (end, read_to) = with_bounds(|bounds| {
-        let last = LAST.read_value::<i64>(&[bounds.complete_to.into_datum()]);
+        let last = LAST.read_value::<i64>(&[bounds.complete_to.into()]);
         (last.unwrap_or_default().max(bounds.pruned_to), bounds.read_to)
     });
     epochs::store_read(read_to);

@@ -10,13 +10,14 @@ use crate::customer::row::{COUNT, CustomerRow};
 use crate::customer::schema::{CUSTOMER_COLUMNS, CUSTOMERS};
 use crate::postgres::error::{OrRaise, entry_point};
 use crate::postgres::random_uuid::random_uuid;
-use crate::postgres::statement::Param;
 use crate::postgres::transaction::command_id;
 use crate::postgres::trigger::{Trigger, TriggerResult, TriggerTiming};
+use crate::postgres::typed_datum::TypedDatum;
 use crate::refusal::Refusal;
 use crate::settings;
+use pgrx::Uuid;
+use pgrx::pg_sys::BuiltinOid::TEXTOID;
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, Uuid};
 
 #[pg_extern(sql = false)]
 fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
@@ -96,10 +97,10 @@ struct Recorder {
     writer: EventWriter,
     sender: Sender,
     positions: Positions,
-    recorded_by: Param,
-    actor: Param,
+    recorded_by: TypedDatum<'static>,
+    actor: TypedDatum<'static>,
     /// The customer whose events get the reason, and the reason.
-    reason: Option<(Uuid, Param)>,
+    reason: Option<(Uuid, TypedDatum<'static>)>,
 }
 
 impl Recorder {
@@ -110,9 +111,9 @@ impl Recorder {
             writer: EventWriter::open(),
             sender,
             positions,
-            recorded_by: session_user().into_datum(),
-            actor: settings::actor().or_raise().into_datum(),
-            reason: operation::reason().map(|(id, reason)| (id, reason.into_datum())),
+            recorded_by: session_user().into(),
+            actor: settings::actor().or_raise().into(),
+            reason: operation::reason().map(|(id, reason)| (id, reason.into())),
         }
     }
 
@@ -132,17 +133,17 @@ impl Recorder {
         self.writer.append(|| {
             let [customer_id, version, occurred_at] = new.event_values();
             [
-                event.position.into_datum(),
-                event.event_id.into_datum(),
-                r#type.name().into_datum(),
+                event.position.into(),
+                event.event_id.into(),
+                r#type.name().into(),
                 customer_id,
                 version,
                 occurred_at,
-                Some(changed.to_jsonb(new).or_raise()),
+                changed.to_jsonb(new).or_raise().into(),
                 recorded_by,
                 actor,
-                reason.and_then(|(_, reason)| reason),
-                announce.map(|how| how == Announcement::Event).into_datum(),
+                reason.map_or(TypedDatum::null(TEXTOID), |(_, reason)| reason),
+                announce.map(|how| how == Announcement::Event).into(),
             ]
         });
         if let (Sender::Transaction, Some(announcement)) = (self.sender, announcement) {

@@ -2,8 +2,8 @@
 //! whose shape leaves the executor nothing else to do.
 
 use super::ffi;
-use super::relation::{Column, OpenRelation};
-use super::statement::Param;
+use super::relation::{Column, OpenRelation, column_type};
+use super::typed_datum::TypedDatum;
 use pgrx::pg_sys;
 use std::ffi::c_char;
 use std::ptr;
@@ -110,10 +110,10 @@ impl HeapInsert {
 
     /// Adds a row: the columns with these numbers get the values that `values` returns, all others NULL. They are
     /// copied, and what `values` allocates from PostgreSQL is freed. The row is inserted by close() at the latest.
-    pub fn insert<const N: usize>(
+    pub fn insert<'row, const N: usize>(
         &mut self,
         numbers: &[i32; N],
-        values: impl FnOnce() -> [Param; N],
+        values: impl FnOnce() -> [TypedDatum<'row>; N],
     ) {
         if self.filled == BATCH {
             self.flush();
@@ -123,12 +123,14 @@ impl HeapInsert {
         // is empty, and copies the values before the context that holds them is reset.
         unsafe {
             let caller = pg_sys::MemoryContextSwitchTo(self.context);
-            let count = (*(*slot).tts_tupleDescriptor).natts as usize;
+            let desc = (*slot).tts_tupleDescriptor;
+            let count = (*desc).natts as usize;
             let slot_values = std::slice::from_raw_parts_mut((*slot).tts_values, count);
             let slot_nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, count);
             slot_nulls.fill(true);
             for (number, value) in numbers.iter().zip(values()) {
                 let i = *number as usize - 1;
+                let value = value.of_type(column_type(desc, i));
                 slot_nulls[i] = value.is_none();
                 slot_values[i] = value.unwrap_or(pg_sys::Datum::null());
             }

@@ -17,4 +17,5 @@ pub mod text;
 pub mod timestamp;
 pub mod transaction;
 pub mod trigger;
+pub mod typed_datum;
 pub mod user_lock;

@@ -2,7 +2,6 @@
 
 use super::catalog_cache::CatalogCache;
 use super::statement::Statement;
-use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::{OIDOID, TEXTOID};
 use pgrx::pg_sys::Oid;
 
@@ -24,6 +23,6 @@ pub fn first_lower_bound(table: Oid, column: &str) -> Option<i64> {
     thread_local! {
         static KNOWN: CatalogCache<Oid, Option<i64>> = const { CatalogCache::new() };
     }
-    let look_up = || LOWEST.catalog_value(&[table.into_datum(), column.into_datum()]);
+    let look_up = || LOWEST.catalog_value(&[table.into(), column.into()]);
     KNOWN.with(|known| known.get_of_any(table, look_up)).filter(|bound| *bound > i64::MIN)
 }

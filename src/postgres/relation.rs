@@ -265,7 +265,7 @@ pub unsafe fn inherits(relation: pg_sys::Relation) -> bool {
     }
 }
 
-/// A column as this code expects it: once its type is verified, values are read and written without another check.
+/// A column as this code expects it.
 #[derive(Clone, Copy)]
 pub struct Column {
     pub name: &'static CStr,
@@ -329,6 +329,15 @@ pub unsafe fn column_numbers<const N: usize>(
             Refusal::OtherTable { table: name.to_string_lossy().into_owned(), lacks }.raise()
         })
     })
+}
+
+/// The type of a column by its index.
+///
+/// # Safety
+/// The descriptor lives, and has a column with this index.
+pub unsafe fn column_type(desc: pg_sys::TupleDesc, index: usize) -> Oid {
+    // SAFETY: promised by the caller.
+    unsafe { PgTupleDesc::from_pg_unchecked(desc).get(index).expect("a column").atttypid }
 }
 
 /// Whether the rows of a descriptor have exactly these column types.

@@ -2,7 +2,8 @@
 //! QUERY of PL/pgSQL does.
 
 use super::relation::has_types;
-use super::statement::{Param, Statement, connected};
+use super::statement::{Statement, connected};
+use super::typed_datum::TypedDatum;
 use crate::refusal::Refusal;
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::datum::Datum;
@@ -50,7 +51,7 @@ impl ResultSet<'_> {
 
     /// Fills the set with the rows of a read-only statement, run with the active snapshot, and returns
     /// their number. Raises if they do not have the columns that the function declares.
-    pub fn fill(self, statement: &Statement, params: &[Param]) -> (Self, u64) {
+    pub fn fill(self, statement: &Statement, params: &[TypedDatum]) -> (Self, u64) {
         let result = self.materialize();
         // SAFETY: setResult and setDesc were set by materialize(). The receiver is used only within this
         // SPI connection, and stores rows in the query's memory context, which outlives it.
@@ -73,7 +74,7 @@ impl ResultSet<'_> {
     pub fn fill_with<const N: usize>(
         self,
         types: [pg_sys::BuiltinOid; N],
-        rows: impl Iterator<Item = [Param; N]>,
+        rows: impl Iterator<Item = [TypedDatum<'static>; N]>,
     ) -> Self {
         let mut writer = self.writer(types);
         rows.for_each(|row| writer.put(row));
@@ -89,23 +90,26 @@ impl ResultSet<'_> {
                 Refusal::OtherType.raise();
             }
         }
-        RowWriter { result, lives: PhantomData }
+        RowWriter { result, types, lives: PhantomData }
     }
 }
 
 /// Adds rows of N columns to a result set.
 pub struct RowWriter<'set, const N: usize> {
     result: *mut pg_sys::ReturnSetInfo,
+    types: [pg_sys::BuiltinOid; N],
     lives: PhantomData<&'set ()>,
 }
 
 impl<const N: usize> RowWriter<'_, N> {
     /// Adds a row, whose values are copied.
-    pub fn put(&mut self, row: [Param; N]) {
-        let mut nulls = row.map(|value| value.is_none());
-        let mut values = row.map(|value| value.unwrap_or(pg_sys::Datum::null()));
-        // SAFETY: setResult and setDesc were set by materialize(); the descriptor has exactly N columns of the
-        // types that writer() was given, so the row has as many values as tuplestore_putvalues reads.
+    pub fn put(&mut self, row: [TypedDatum; N]) {
+        let mut nulls = row.map(TypedDatum::is_null);
+        let mut values = std::array::from_fn::<_, N, _>(|i| {
+            row[i].of_type(self.types[i].value()).unwrap_or(pg_sys::Datum::null())
+        });
+        // SAFETY: setResult and setDesc were set by materialize(); the descriptor has exactly N columns of `types`,
+        // which the values were compared with, so the row has as many values as tuplestore_putvalues reads.
         unsafe {
             pg_sys::tuplestore_putvalues(
                 (*self.result).setResult,

@@ -1,12 +1,11 @@
 //! SQL statements that are prepared once in each backend, kept, and run with parameters.
 
-use super::jsonb::Jsonb;
 use super::relation::has_types;
-use super::text::Text;
 use super::transaction::with_latest_snapshot;
+use super::typed_datum::{SqlType, TypedDatum};
 use crate::refusal::Refusal;
 use pgrx::pg_sys::BuiltinOid;
-use pgrx::{FromDatum, PgTupleDesc, Spi, Uuid, pg_sys};
+use pgrx::{PgTupleDesc, Spi, pg_sys};
 use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
 use std::ptr;
@@ -24,9 +23,6 @@ macro_rules! sql {
     };
 }
 pub(crate) use sql;
-
-/// A parameter's value, or NULL.
-pub type Param = Option<pg_sys::Datum>;
 
 /// A statement that this backend prepares once. PostgreSQL replans it when an object that it names has
 /// changed, so it outlives DROP and CREATE EXTENSION.
@@ -50,28 +46,28 @@ impl Statement {
 
     /// Runs the statement as a command of its own, which sees everything committed before it, and calls
     /// `each` for every row returned. Requires an open connection: see [`connected`].
-    pub fn run(&self, params: &[Param], each: impl FnMut(&Row)) {
+    pub fn run(&self, params: &[TypedDatum], each: impl FnMut(&Row)) {
         self.execute(params, false, ptr::null_mut());
         Self::pass_rows(each);
     }
 
     /// The same for a read-only statement: with the active snapshot, and without assigning a transaction id.
-    pub fn read(&self, params: &[Param], each: impl FnMut(&Row)) {
+    pub fn read(&self, params: &[TypedDatum], each: impl FnMut(&Row)) {
         self.execute(params, true, ptr::null_mut());
         Self::pass_rows(each);
     }
 
     /// The first column of the single row; None for NULL or no row. Opens its own connection.
-    pub fn value<T: for<'row> ColumnType<'row> + 'static>(&self, params: &[Param]) -> Option<T> {
+    pub fn value<T: for<'row> SqlType<'row> + 'static>(&self, params: &[TypedDatum]) -> Option<T> {
         let mut value = None;
         connected(|_| self.run(params, |row| value = row.get(1)));
         value
     }
 
     /// The same for a read-only statement.
-    pub fn read_value<T: for<'row> ColumnType<'row> + 'static>(
+    pub fn read_value<T: for<'row> SqlType<'row> + 'static>(
         &self,
-        params: &[Param],
+        params: &[TypedDatum],
     ) -> Option<T> {
         let mut value = None;
         connected(|_| self.read(params, |row| value = row.get(1)));
@@ -80,30 +76,24 @@ impl Statement {
 
     /// The same for a catalogue look-up whose answer is cached: with the latest snapshot. The active one may be older
     /// than the change that invalidated the cache.
-    pub fn catalog_value<T: for<'row> ColumnType<'row> + 'static>(
+    pub fn catalog_value<T: for<'row> SqlType<'row> + 'static>(
         &self,
-        params: &[Param],
+        params: &[TypedDatum],
     ) -> Option<T> {
         with_latest_snapshot(|| self.read_value(params))
     }
 
     /// Runs a SELECT as a command of its own through a cursor, and calls `each` for every row. Holds at
     /// most ROWS rows in memory at a time.
-    pub fn stream(&self, params: &[Param], mut each: impl FnMut(&Row)) {
+    pub fn stream(&self, params: &[TypedDatum], mut each: impl FnMut(&Row)) {
         const ROWS: i64 = 50;
-        let mut values: Vec<_> =
-            params.iter().map(|param| param.unwrap_or(pg_sys::Datum::null())).collect();
-        let nulls: Vec<_> =
-            params.iter().map(|param| if param.is_some() { b' ' } else { b'n' } as i8).collect();
-        assert_eq!(params.len(), self.types.len(), "parameters of {:?}", self.sql);
-        // SAFETY: the plan was prepared for these types, and `values` and `nulls` have one entry for each.
-        // The cursor's name is generated; the cursor is closed here or at the end of the transaction.
+        // SAFETY: the plan was prepared for the types that param_list() has compared. The cursor's name is generated;
+        // the cursor is closed here or at the end of the transaction.
         unsafe {
-            let cursor = pg_sys::SPI_cursor_open(
+            let cursor = pg_sys::SPI_cursor_open_with_paramlist(
                 ptr::null(),
                 self.plan(),
-                values.as_mut_ptr(),
-                nulls.as_ptr(),
+                self.param_list(params),
                 false,
             );
             loop {
@@ -133,16 +123,15 @@ impl Statement {
     /// Runs the statement, sends its rows to `dest` (null: SPI_tuptable), and returns their number.
     pub fn execute(
         &self,
-        params: &[Param],
+        params: &[TypedDatum],
         read_only: bool,
         dest: *mut pg_sys::DestReceiver,
     ) -> u64 {
-        assert_eq!(params.len(), self.types.len(), "parameters of {:?}", self.sql);
-        // SAFETY: the plan was prepared for exactly these types. `tcount` stays 0, "all rows": a limit on a
+        // SAFETY: the plan was prepared for the types that param_list() has compared. `tcount` stays 0, "all rows": a limit on a
         // writing statement would skip its AFTER STATEMENT triggers.
         unsafe {
             let options = pg_sys::SPIExecuteOptions {
-                params: param_list(params, self.types),
+                params: self.param_list(params),
                 read_only,
                 dest,
                 ..Default::default()
@@ -175,23 +164,23 @@ impl Statement {
             plan
         }
     }
-}
 
-/// Parameters as SPI takes them. NULL if there are none: Citus crashes on an empty list.
-///
-/// # Safety
-/// The values are of these types.
-unsafe fn param_list(params: &[Param], types: &[BuiltinOid]) -> pg_sys::ParamListInfo {
-    if params.is_empty() {
-        return ptr::null_mut();
-    }
-    // SAFETY: makeParamList allocates params.len() entries behind its header.
-    unsafe {
-        let list = pg_sys::makeParamList(params.len() as i32);
-        let entries = (*list).params.as_mut_slice(params.len());
-        for ((entry, param), oid) in entries.iter_mut().zip(params).zip(types) {
-            entry.value = param.unwrap_or(pg_sys::Datum::null());
-            entry.isnull = param.is_none();
+    /// Parameters as SPI takes them. NULL if there are none: Citus crashes on an empty list. Refuses values of
+    /// other types than those of the plan.
+    fn param_list(&self, params: &[TypedDatum]) -> pg_sys::ParamListInfo {
+        assert_eq!(params.len(), self.types.len(), "parameters of {:?}", self.sql);
+        if params.is_empty() {
+            return ptr::null_mut();
+        }
+        // SAFETY: makeParamList allocates params.len() entries behind its header.
+        let (list, entries) = unsafe {
+            let list = pg_sys::makeParamList(params.len() as i32);
+            (list, (*list).params.as_mut_slice(params.len()))
+        };
+        for ((entry, param), oid) in entries.iter_mut().zip(params).zip(self.types) {
+            let value = param.of_type(oid.value());
+            entry.value = value.unwrap_or(pg_sys::Datum::null());
+            entry.isnull = value.is_none();
             entry.pflags = pg_sys::PARAM_FLAG_CONST as u16;
             entry.ptype = oid.value();
         }
@@ -217,43 +206,6 @@ pub fn run_script(commands: &str) {
     });
 }
 
-/// A Rust type that a column's value can be read as.
-pub trait ColumnType<'row>: Sized {
-    const TYPE: BuiltinOid;
-    /// # Safety
-    /// The datum is of this type, not NULL, and lives as long as the row.
-    unsafe fn from_column(datum: pg_sys::Datum) -> Self;
-}
-
-macro_rules! column_types {
-    ($($type:ty = $oid:ident),+) => {$(
-        impl ColumnType<'_> for $type {
-            const TYPE: BuiltinOid = BuiltinOid::$oid;
-            unsafe fn from_column(datum: pg_sys::Datum) -> Self {
-                // SAFETY: the caller guarantees a datum of this type.
-                unsafe { <$type>::from_datum(datum, false) }.expect("not NULL")
-            }
-        }
-    )+};
-}
-column_types!(bool = BOOLOID, i32 = INT4OID, i64 = INT8OID, Uuid = UUIDOID, pg_sys::Oid = OIDOID);
-
-impl<'row> ColumnType<'row> for Text<'row> {
-    const TYPE: BuiltinOid = BuiltinOid::TEXTOID;
-    unsafe fn from_column(datum: pg_sys::Datum) -> Self {
-        // SAFETY: the caller guarantees a text that lives as long as the row.
-        unsafe { Self::new(datum) }
-    }
-}
-
-impl<'row> ColumnType<'row> for Jsonb<'row> {
-    const TYPE: BuiltinOid = BuiltinOid::JSONBOID;
-    unsafe fn from_column(datum: pg_sys::Datum) -> Self {
-        // SAFETY: the caller guarantees a jsonb that lives as long as the row.
-        unsafe { Self::new(datum) }
-    }
-}
-
 /// One row that a statement has returned.
 pub struct Row<'rows> {
     tuple: pg_sys::HeapTuple,
@@ -263,23 +215,20 @@ pub struct Row<'rows> {
 
 impl<'rows> Row<'rows> {
     /// The value in column `ordinal`, counted from 1; None for NULL. Refuses a column whose type was changed.
-    pub fn get<T: ColumnType<'rows>>(&self, ordinal: i32) -> Option<T> {
+    pub fn get<T: SqlType<'rows>>(&self, ordinal: i32) -> Option<T> {
         let mut is_null = false;
-        // SAFETY: tuple and descriptor are from one SPI_tuptable, which outlives 'rows; SPI_getbinval
-        // checks the ordinal. The column's type was compared with T's.
-        unsafe {
-            let desc = PgTupleDesc::from_pg_unchecked(self.desc);
-            let column = desc.get(ordinal as usize - 1);
-            if column.is_none_or(|column| column.atttypid != T::TYPE.value()) {
-                Refusal::OtherColumn.raise();
-            }
+        // SAFETY: tuple and descriptor are from one SPI_tuptable, which outlives 'rows. SPI_getbinval and SPI_gettypeid
+        // check the ordinal.
+        let value = unsafe {
             let datum = pg_sys::SPI_getbinval(self.tuple, self.desc, ordinal, &mut is_null);
-            (!is_null).then(|| T::from_column(datum))
-        }
+            let r#type = pg_sys::SPI_gettypeid(self.desc, ordinal);
+            TypedDatum::new((!is_null).then_some(datum), r#type)
+        };
+        value.get()
     }
 
     /// The values of all columns, in one pass. Refuses if the columns do not have these types.
-    pub fn values<const N: usize>(&self, types: [BuiltinOid; N]) -> [Param; N] {
+    pub fn values<const N: usize>(&self, types: [BuiltinOid; N]) -> [TypedDatum<'rows>; N] {
         let mut values = [pg_sys::Datum::null(); N];
         let mut nulls = [true; N];
         // SAFETY: tuple and descriptor are from one SPI_tuptable; the descriptor has N columns, so both
@@ -295,7 +244,11 @@ impl<'rows> Row<'rows> {
                 nulls.as_mut_ptr(),
             );
         }
-        std::array::from_fn(|i| (!nulls[i]).then_some(values[i]))
+        std::array::from_fn(|i| {
+            let value = (!nulls[i]).then_some(values[i]);
+            // SAFETY: the types were compared; the tuple outlives 'rows.
+            unsafe { TypedDatum::new(value, types[i].value()) }
+        })
     }
 
     pub fn tuple(&self) -> pg_sys::HeapTuple {
@@ -311,7 +264,6 @@ impl<'rows> Row<'rows> {
 #[pgrx::pg_schema]
 mod tests {
     use super::*;
-    use pgrx::IntoDatum;
     use pgrx::prelude::*;
 
     #[pg_test]
@@ -331,16 +283,22 @@ mod tests {
 
     #[pg_test]
     fn no_parameters_are_no_list_of_parameters() {
-        // SAFETY: the only parameter is NULL.
-        unsafe {
-            assert!(param_list(&[], &[]).is_null());
-            assert_eq!((*param_list(&[None], &[BuiltinOid::BOOLOID])).numParams, 1);
-        }
+        static NONE: Statement = Statement::new(c"SELECT 1", &[]);
+        static ONE: Statement = Statement::new(c"SELECT $1", &[BuiltinOid::BOOLOID]);
+        assert!(NONE.param_list(&[]).is_null());
+        // SAFETY: makeParamList returns a list that lives as long as the current memory context.
+        assert_eq!(unsafe { (*ONE.param_list(&[true.into()])).numParams }, 1);
+    }
+
+    #[pg_test(error = "a column of the schema customers has another type than it was made with")]
+    fn a_parameter_of_another_type_is_refused() {
+        static ONE: Statement = Statement::new(c"SELECT $1", &[BuiltinOid::TEXTOID]);
+        connected(|_| ONE.run(&[1_i64.into()], |_| {}));
     }
 
     #[pg_test]
     fn a_statement_without_rows_gives_none() {
         static EMPTY: Statement = Statement::new(c"SELECT 1 WHERE $1", &[BuiltinOid::BOOLOID]);
-        connected(|_| EMPTY.run(&[false.into_datum()], |_| panic!("there is no row")));
+        connected(|_| EMPTY.run(&[false.into()], |_| panic!("there is no row")));
     }
 }

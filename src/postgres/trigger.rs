@@ -4,8 +4,8 @@
 //! trigger on every row of a bulk load.
 
 use super::ffi;
-use super::relation::{self, Column};
-use super::statement::Param;
+use super::relation::{self, Column, column_type};
+use super::typed_datum::TypedDatum;
 use crate::refusal::Refusal;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
@@ -34,12 +34,6 @@ pub struct Trigger<'call> {
     data: &'call pg_sys::TriggerData,
     /// The memory context of the FmgrInfo, which lives as long as the statement.
     context: pg_sys::MemoryContext,
-}
-
-/// Values of columns, in the order of the list of numbers; valid as long as the row they were read from.
-pub struct Values<'row, const N: usize> {
-    pub values: [Param; N],
-    row: PhantomData<&'row ()>,
 }
 
 impl Trigger<'_> {
@@ -111,16 +105,16 @@ impl Trigger<'_> {
     }
 
     /// The old row of an UPDATE or DELETE. Only for a row trigger.
-    pub fn old_values<const N: usize>(&self, numbers: &[i32; N]) -> Values<'_, N> {
+    pub fn old_values<const N: usize>(&self, numbers: &[i32; N]) -> [TypedDatum<'_>; N] {
         // SAFETY: in a row trigger, the slot holds a row of tg_relation.
-        unsafe { Values::from_slot(self.data.tg_trigslot, numbers) }
+        unsafe { values_of(self.data.tg_trigslot, numbers) }
     }
 
     /// The row that is about to be written. Only for a row trigger on INSERT or UPDATE.
-    pub fn new_values<const N: usize>(&self, numbers: &[i32; N]) -> Values<'_, N> {
+    pub fn new_values<const N: usize>(&self, numbers: &[i32; N]) -> [TypedDatum<'_>; N] {
         let slot = if self.is_update() { self.data.tg_newslot } else { self.data.tg_trigslot };
         // SAFETY: in a row trigger, the slot holds a row of tg_relation.
-        unsafe { Values::from_slot(slot, numbers) }
+        unsafe { values_of(slot, numbers) }
     }
 
     /// The command of this transaction that wrote the row which an UPDATE replaces; None if an earlier
@@ -165,16 +159,31 @@ impl Trigger<'_> {
         TriggerResult(if self.is_update() { self.data.tg_newtuple } else { self.data.tg_trigtuple })
     }
 
-    /// The row with other values, not NULL, in the columns with these numbers.
-    pub fn changed(&self, mut numbers: Vec<i32>, mut values: Vec<pg_sys::Datum>) -> TriggerResult {
-        assert_eq!(values.len(), numbers.len());
-        let mut nulls = vec![false; numbers.len()];
+    /// The row with other values in the columns with these numbers.
+    pub fn changed<'new>(
+        &self,
+        new: impl Iterator<Item = (i32, TypedDatum<'new>)>,
+    ) -> TriggerResult {
+        // SAFETY: tg_relation is open while its trigger runs; its descriptor has columns with these numbers.
+        let desc = unsafe { (*self.data.tg_relation).rd_att };
+        let (mut numbers, mut values, mut nulls) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, value) in new {
+            // SAFETY: as above.
+            let value = value.of_type(unsafe { column_type(desc, number as usize - 1) });
+            numbers.push(number);
+            values.push(value.unwrap_or(pg_sys::Datum::null()));
+            nulls.push(value.is_none());
+        }
+        if numbers.is_empty() {
+            return self.unchanged();
+        }
         let TriggerResult(came) = self.unchanged();
-        // SAFETY: the tuple is a row of tg_relation; numbers, values and nulls have the same length.
+        // SAFETY: the tuple is a row of tg_relation; numbers, values and nulls have the same length, and the values
+        // the columns' types.
         TriggerResult(unsafe {
             pg_sys::heap_modify_tuple_by_cols(
                 came,
-                (*self.data.tg_relation).rd_att,
+                desc,
                 numbers.len() as i32,
                 numbers.as_mut_ptr(),
                 values.as_mut_ptr(),
@@ -185,14 +194,15 @@ impl Trigger<'_> {
 
     /// The value of a column's default; None if it has none or it is NULL. Follows rewriteTargetListIU of
     /// rewriteHandler.c and ExecEvalExpr of executor.h.
-    pub fn default_value(&self, number: i32) -> Param {
+    pub fn default_value(&self, number: i32) -> TypedDatum<'_> {
         // SAFETY: tg_relation is open while its trigger runs, and `number` is that of one of its columns.
         // The expression is evaluated in the current memory context, so the value outlives the expression
         // context.
         unsafe {
+            let r#type = column_type((*self.data.tg_relation).rd_att, number as usize - 1);
             let expression = pg_sys::build_column_default(self.data.tg_relation, number);
             if expression.is_null() {
-                return None;
+                return TypedDatum::new(None, r#type);
             }
             let expression = pg_sys::expression_planner(expression.cast());
             let state = pg_sys::ExecInitExpr(expression, std::ptr::null_mut());
@@ -201,7 +211,7 @@ impl Trigger<'_> {
             let evaluate = (*state).evalfunc.expect("every expression can be evaluated");
             let value = ffi::with_error_boundary(|| evaluate(state, context, &mut is_null));
             pg_sys::FreeExprContext(context, true);
-            (!is_null).then_some(value)
+            TypedDatum::new((!is_null).then_some(value), r#type)
         }
     }
 
@@ -217,28 +227,26 @@ impl Trigger<'_> {
     }
 }
 
-impl<const N: usize> Values<'_, N> {
-    /// Values that do not come from a row.
-    pub fn of(values: [Param; N]) -> Values<'static, N> {
-        Values { values, row: PhantomData }
-    }
-
-    /// # Safety
-    /// `slot` holds a row of the table whose columns have these numbers.
-    unsafe fn from_slot(slot: *mut pg_sys::TupleTableSlot, numbers: &[i32; N]) -> Self {
-        // SAFETY: the caller guarantees that `slot` holds a row with these columns; all attributes are
-        // deformed first, as by slot_getallattrs of tuptable.h.
-        unsafe {
-            let count = (*(*slot).tts_tupleDescriptor).natts;
-            if i32::from((*slot).tts_nvalid) < count {
-                pg_sys::slot_getsomeattrs_int(slot, count);
-            }
-            let values = numbers.map(|number| {
-                let i = number as usize - 1;
-                (!*(*slot).tts_isnull.add(i)).then(|| *(*slot).tts_values.add(i))
-            });
-            Self { values, row: PhantomData }
+/// The values of columns, in the order of their numbers.
+///
+/// # Safety
+/// `slot` holds, for `'row`, a row of the table whose columns have these numbers.
+unsafe fn values_of<'row, const N: usize>(
+    slot: *mut pg_sys::TupleTableSlot,
+    numbers: &[i32; N],
+) -> [TypedDatum<'row>; N] {
+    // SAFETY: the caller guarantees that `slot` holds a row with these columns, whose types its descriptor says; all
+    // attributes are deformed first, as by slot_getallattrs of tuptable.h.
+    unsafe {
+        let desc = (*slot).tts_tupleDescriptor;
+        if i32::from((*slot).tts_nvalid) < (*desc).natts {
+            pg_sys::slot_getsomeattrs_int(slot, (*desc).natts);
         }
+        numbers.map(|number| {
+            let i = number as usize - 1;
+            let value = (!*(*slot).tts_isnull.add(i)).then(|| *(*slot).tts_values.add(i));
+            TypedDatum::new(value, column_type(desc, i))
+        })
     }
 }
 
@@ -269,12 +277,12 @@ impl TransitionTable<'_> {
     }
 
     /// The next row; it replaces the previous one in the slot.
-    pub fn next<const N: usize>(&mut self, numbers: &[i32; N]) -> Option<Values<'_, N>> {
+    pub fn next<const N: usize>(&mut self, numbers: &[i32; N]) -> Option<[TypedDatum<'_>; N]> {
         // SAFETY: the tuplestore and the slot have the descriptor of the table whose columns have these numbers.
         unsafe {
             pg_sys::tuplestore_select_read_pointer(self.store, self.pointer);
             pg_sys::tuplestore_gettupleslot(self.store, true, false, self.slot)
-                .then(|| Values::from_slot(self.slot, numbers))
+                .then(|| values_of(self.slot, numbers))
         }
     }
 }

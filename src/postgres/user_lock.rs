@@ -28,8 +28,7 @@ impl Mode {
 #[derive(Clone, Copy)]
 pub struct Class(pub u32);
 
-/// A lock that the current transaction holds.
-#[derive(Clone, Copy)]
+/// A lock that the current transaction holds, until release() or its end.
 pub struct UserLock {
     tag: pg_sys::LOCKTAG,
     mode: Mode,

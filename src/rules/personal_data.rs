@@ -13,22 +13,22 @@ impl PersonalData {
     }
 
     pub fn add_email(&mut self, email: &str) {
-        self.0.insert(text::loose(email));
+        self.0.insert(text::comparable(email));
         // As people write it: ann@bücher.example for the stored xn--bcher-kva.example.
         if let Some((local, domain)) = email.split_once('@') {
             let (domain, _) = idna::domain_to_unicode(domain);
-            self.0.insert(text::loose(&format!("{local}@{domain}")));
+            self.0.insert(text::comparable(&format!("{local}@{domain}")));
         }
     }
 
     pub fn add_name(&mut self, name: &str) {
-        self.0.insert(text::loose(name));
+        self.0.insert(text::comparable(name));
     }
 
     /// Also true if a short name is only part of another word: removing too much is preferred to removing
     /// too little.
     pub fn appears_in(&self, text: &str) -> bool {
-        let text = text::loose(text);
+        let text = text::comparable(text);
         self.0.iter().any(|known| !known.is_empty() && text.contains(known))
     }
 }

@@ -18,7 +18,7 @@ pub fn nfc(text: &str) -> Cow<'_, str> {
 
 /// Normalises what people have typed for comparison: without case, width, different encodings of an accent,
 /// the alternative full stops of a domain, runs of white space, and invisible characters.
-pub fn loose(text: &str) -> String {
+pub fn comparable(text: &str) -> String {
     let nfkc = const { ComposingNormalizerBorrowed::new_nfkc() };
     // Through upper case, in which ß becomes SS.
     let folded = nfkc.normalize(text).to_uppercase().to_lowercase().replace('\u{3002}', ".");

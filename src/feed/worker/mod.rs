@@ -8,16 +8,16 @@ use super::epochs::Epochs;
 use super::event::{Changed, Event, Type};
 use super::notification::{self, Announcement};
 use super::positions::{self, Watermark};
-use crate::customer::schema::{EVENTS, POSITIONS};
+use crate::customer::schema::{EVENTS, POSITION_SEQUENCE};
 use crate::postgres::error::{OrRaise, entry_point};
-use crate::postgres::statement::{Param, Row, Statement, connected};
+use crate::postgres::statement::{Row, Statement, connected};
 use crate::postgres::text::Text;
 use crate::postgres::transaction::with_latest_snapshot;
+use crate::postgres::typed_datum::TypedDatum;
 use crate::settings;
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder};
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, TEXTOID, UUIDOID};
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, Uuid};
 use slot::Slot;
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ fn send_batch(slot: &Slot) -> Look {
     if exclusive_access_is_requested() {
         return Look::StepAside;
     }
-    if POSITIONS.find().is_none() || EVENTS.find().is_none() {
+    if POSITION_SEQUENCE.find().is_none() || EVENTS.find().is_none() {
         return Look::NoFeed;
     }
     positions::ensure_readable().or_raise();
@@ -138,7 +138,7 @@ fn send_batch(slot: &Slot) -> Look {
         return Look::QueueFull;
     }
     let batch = MAX_BATCH.min(notification::max_notifications());
-    let params = [sent, complete_to, batch].map(IntoDatum::into_datum);
+    let params = [sent, complete_to, batch].map(TypedDatum::from);
     let (mut count, mut last) = (0, sent);
     EVENTS.as_restricted_owner(|| {
         connected(|_| {
@@ -167,24 +167,16 @@ fn send_batch(slot: &Slot) -> Look {
 fn announced(row: &Row) -> (i64, Option<(Event, Announcement)>) {
     let [position, values @ ..] = row
         .values([INT8OID, UUIDOID, TEXTOID, UUIDOID, INT8OID, BOOLOID, BOOLOID, BOOLOID, BOOLOID]);
-    let position = position.map_or(0, |position| position.value() as i64);
+    let position = position.get().unwrap_or(0);
     let event = || {
         let [event_id, r#type, customer_id, version, by_itself, email, name, status] = values;
-        let is_true = |value: Param| value.is_some_and(|value| value.value() != 0);
-        // SAFETY: the values are of these types, and live as long as the row.
-        let (event_id, r#type, customer_id) = unsafe {
-            (
-                Uuid::from_datum(event_id?, false)?,
-                Text::new(r#type?),
-                Uuid::from_datum(customer_id?, false)?,
-            )
-        };
+        let is_true = |value: TypedDatum| value.get() == Some(true);
         let event = Event {
             position,
-            event_id,
-            r#type: Type::parse(r#type.bytes())?,
-            customer_id,
-            version: version?.value() as i64,
+            event_id: event_id.get()?,
+            r#type: Type::parse(r#type.get::<Text>()?.bytes())?,
+            customer_id: customer_id.get()?,
+            version: version.get()?,
             changed: Changed {
                 email: is_true(email),
                 name: is_true(name),

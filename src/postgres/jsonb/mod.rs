@@ -42,6 +42,10 @@ impl<'a> Jsonb<'a> {
         Self(datum, PhantomData)
     }
 
+    pub fn datum(self) -> pg_sys::Datum {
+        self.0
+    }
+
     /// A copy in a memory context.
     ///
     /// # Safety
@@ -187,14 +191,14 @@ unsafe fn string_of<'a>(value: &pg_sys::JsonbValue) -> &'a [u8] {
 }
 
 /// Builds an object of texts and nulls in the current memory context.
-pub fn object<'a>(fields: impl Iterator<Item = (&'static str, Option<&'a str>)>) -> pg_sys::Datum {
+pub fn object<'a>(fields: impl Iterator<Item = (&'static str, Option<&'a str>)>) -> Jsonb<'static> {
     let mut pairs: Vec<_> =
         fields.map(|(key, value)| (string(key), value.map_or_else(null, string))).collect();
     let mut state = ptr::null_mut();
     // SAFETY: keys and values alternate between WJB_BEGIN_OBJECT and WJB_END_OBJECT, as pushJsonbValue requires.
     // The strings live for 'a, so until JsonbValueToJsonb has copied them.
     unsafe {
-        ffi::with_error_boundary(|| {
+        let object = ffi::with_error_boundary(|| {
             ffi::pushJsonbValue(&mut state, WJB_BEGIN_OBJECT, ptr::null_mut());
             for (key, value) in &mut pairs {
                 ffi::pushJsonbValue(&mut state, WJB_KEY, key);
@@ -202,8 +206,8 @@ pub fn object<'a>(fields: impl Iterator<Item = (&'static str, Option<&'a str>)>)
             }
             let object = ffi::pushJsonbValue(&mut state, WJB_END_OBJECT, ptr::null_mut());
             ffi::JsonbValueToJsonb(object)
-        })
-        .into()
+        });
+        Jsonb::new(object.into())
     }
 }
 

@@ -1,6 +1,6 @@
 //! A serde serialiser that builds jsonb: structs of texts, integers and further structs.
 
-use super::{DocumentError, null, string};
+use super::{DocumentError, Jsonb, null, string};
 use crate::postgres::ffi;
 use crate::refusal::Refusal;
 use pg_sys::JsonbIteratorToken::{WJB_BEGIN_OBJECT, WJB_END_OBJECT, WJB_KEY, WJB_VALUE};
@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::ptr;
 
 /// A struct as a jsonb object, in the current memory context.
-pub fn to_jsonb(document: &impl Serialize) -> pg_sys::Datum {
+pub fn to_jsonb(document: &impl Serialize) -> Jsonb<'static> {
     let mut builder = Builder { parts: Vec::with_capacity(32), texts: String::with_capacity(512) };
     document.serialize(&mut builder).expect("a document of structs, texts and integers");
     let Builder { parts, texts } = &builder;
@@ -20,7 +20,7 @@ pub fn to_jsonb(document: &impl Serialize) -> pg_sys::Datum {
     // pushJsonbValue requires. It copies each value; the texts live until JsonbValueToJsonb has copied them. Each
     // range was recorded between two lengths of `texts`, which only grows, so it lies within it.
     unsafe {
-        ffi::with_error_boundary(|| {
+        let object = ffi::with_error_boundary(|| {
             let mut root = ptr::null_mut();
             for part in parts {
                 let (token, mut value) = match part {
@@ -41,8 +41,8 @@ pub fn to_jsonb(document: &impl Serialize) -> pg_sys::Datum {
                 root = ffi::pushJsonbValue(&mut state, token, value);
             }
             ffi::JsonbValueToJsonb(root)
-        })
-        .into()
+        });
+        Jsonb::new(object.into())
     }
 }
 

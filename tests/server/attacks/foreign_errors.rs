@@ -12,7 +12,7 @@ use std::thread;
 use uuid::Uuid;
 
 /// A server that logs as much as possible of a failed statement and its parameters, and detects deadlocks quickly.
-fn telling() -> Server {
+fn logging_everything() -> Server {
     Server::start(&[
         "log_min_error_statement = error",
         "log_error_verbosity = default",
@@ -192,7 +192,7 @@ impl End {
 
 /// Asserts the promise for all calls that end in this way, with literals and with bound parameters.
 fn assert_tells_nothing(end: End) {
-    let server = telling();
+    let server = logging_everything();
     let place = Place::of(&server);
     let mut observer = place.database.connect();
     let before = contents(&mut observer);
@@ -241,7 +241,7 @@ fn a_call_whose_session_is_terminated_tells_nothing() {
 
 #[test]
 fn a_call_that_a_restart_ends_tells_nothing() {
-    let server = telling();
+    let server = logging_everything();
     let place = Place::of(&server);
     let mut observer = place.database.connect();
     let before = contents(&mut observer);
@@ -292,7 +292,7 @@ fn deadlock(place: &Place, calls: [[&Call; 2]; 2], bound: bool) -> DbError {
 
 #[test]
 fn a_deadlock_tells_nothing_of_either_call() {
-    let server = telling();
+    let server = logging_everything();
     let place = Place::of(&server);
     let mut client = place.database.connect();
     let other = register_ann(&mut client).id.to_string();
@@ -344,7 +344,7 @@ fn a_deadlock_tells_nothing_of_either_call() {
 /// PostgreSQL's message quotes a value that cannot be cast.
 #[test]
 fn an_index_expression_of_the_owners_that_fails_tells_nothing() {
-    let server = telling();
+    let server = logging_everything();
     for (table, expression) in [
         ("customers.customers", "(name::int)"),
         ("customers.customers", "(substr(email, 1, 8)::int)"),
@@ -408,7 +408,7 @@ fn an_index_expression_of_the_owners_that_fails_tells_nothing() {
 /// The same on a change: the customer had no name before, so the expression did not fail.
 #[test]
 fn an_index_expression_that_fails_on_a_change_tells_nothing() {
-    let server = telling();
+    let server = logging_everything();
     let mut client = server.database().connect();
     let id = one::<Uuid>(
         &mut client,
@@ -439,7 +439,7 @@ fn an_index_expression_that_fails_on_a_change_tells_nothing() {
 /// One trigger that puts the row into its message, and one whose message holds no value.
 #[test]
 fn a_trigger_of_the_owners_tells_no_value_and_may_say_why() {
-    let server = telling();
+    let server = logging_everything();
     for (name, timing) in [("aaa", "BEFORE"), ("zzz", "AFTER")] {
         let place = Place::of(&server);
         let mut client = place.database.connect();
@@ -513,7 +513,7 @@ fn a_trigger_of_the_owners_tells_no_value_and_may_say_why() {
 /// A refusal of a plain statement by a rule discloses nothing either.
 #[test]
 fn a_plain_statement_that_breaks_a_rule_tells_nothing() {
-    let server = telling();
+    let server = logging_everything();
     let place = Place::of(&server);
     let mut client = place.database.connect();
     let before = contents(&mut client);

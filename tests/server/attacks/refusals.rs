@@ -15,7 +15,7 @@ use uuid::Uuid;
 const SECRET: &str = "zyxw";
 
 /// A server that logs as much as possible of an error, and whose backends would print a backtrace.
-fn talkative() -> Server {
+fn logging_everything() -> Server {
     Server::start_of(
         &home(&major().to_string()),
         &[("RUST_BACKTRACE", "1")],
@@ -38,7 +38,7 @@ fn assert_discreet(log: &str, refused: usize) {
 }
 
 /// Shows that the log would contain what [`assert_discreet`] searches for: a PostgreSQL error puts it there.
-fn assert_talkative(server: &Server, client: &mut Client) {
+fn assert_logs_everything(server: &Server, client: &mut Client) {
     client.execute("SELECT 1 / length($1)", &[&""]).expect_err("division by zero");
     client
         .batch_execute(
@@ -505,7 +505,7 @@ impl Case {
 
 #[test]
 fn every_refusal_through_bound_parameters_is_discreet() {
-    let server = talkative();
+    let server = logging_everything();
     let mut client = server.database().connect();
     let cases = cases(&Customers::register(&mut client));
     let before = contents(&mut client);
@@ -517,12 +517,12 @@ fn every_refusal_through_bound_parameters_is_discreet() {
     }
     assert_eq!(contents(&mut client), before);
     assert_discreet(&server.log(), cases.len());
-    assert_talkative(&server, &mut client);
+    assert_logs_everything(&server, &mut client);
 }
 
 #[test]
 fn every_refusal_of_a_statement_with_literals_is_discreet() {
-    let server = talkative();
+    let server = logging_everything();
     let mut client = server.database().connect();
     let cases = cases(&Customers::register(&mut client));
     let before = contents(&mut client);
@@ -533,7 +533,7 @@ fn every_refusal_of_a_statement_with_literals_is_discreet() {
     }
     assert_eq!(contents(&mut client), before);
     assert_discreet(&server.log(), cases.len());
-    assert_talkative(&server, &mut client);
+    assert_logs_everything(&server, &mut client);
 }
 
 impl Case {
@@ -547,7 +547,7 @@ impl Case {
 
 #[test]
 fn every_refusal_of_what_a_duty_may_call_is_discreet() {
-    let server = talkative();
+    let server = logging_everything();
     let database = server.database();
     let mut owner = database.connect();
     let cases = cases(&Customers::register(&mut owner));
@@ -570,13 +570,13 @@ fn every_refusal_of_what_a_duty_may_call_is_discreet() {
     }
     assert_eq!(contents(&mut owner), before);
     assert_discreet(&server.log(), refused);
-    assert_talkative(&server, &mut owner);
+    assert_logs_everything(&server, &mut owner);
 }
 
 /// Refusals in the rows of an import, which are no errors.
 #[test]
 fn an_import_tells_nothing_of_those_it_refuses() {
-    let server = talkative();
+    let server = logging_everything();
     let mut client = server.database().connect();
     let customers = Customers::register(&mut client);
     let before = contents(&mut client);
@@ -628,7 +628,7 @@ fn assert_ours<T>(result: Result<T, postgres::Error>, case: &Case) {
 
 #[test]
 fn a_row_that_copy_reads_is_not_told() {
-    let server = talkative();
+    let server = logging_everything();
     let mut client = server.database().connect();
     let before = contents(&mut client);
     let copied = ["email", "email, name"].map(|columns| {
@@ -646,13 +646,13 @@ fn a_row_that_copy_reads_is_not_told() {
     });
     assert_eq!(contents(&mut client), before);
     assert_discreet(&server.log(), copied.as_flattened().len());
-    assert_talkative(&server, &mut client);
+    assert_logs_everything(&server, &mut client);
 }
 
 /// A constraint violation inside a function: the error names the constraint and the table, and not the row.
 #[test]
 fn a_constraint_of_the_owners_is_named_without_the_row() {
-    let server = talkative();
+    let server = logging_everything();
     let database = server.database();
     let register = "SELECT customers.register_customer($1, 'Zyxw')";
     let mut refused = 0;
@@ -716,13 +716,13 @@ fn a_constraint_of_the_owners_is_named_without_the_row() {
         assert_eq!(contents(&mut client), before);
     }
     assert_discreet(&server.log(), refused);
-    assert_talkative(&server, &mut database.connect());
+    assert_logs_everything(&server, &mut database.connect());
 }
 
 /// The same for an update.
 #[test]
 fn a_constraint_of_the_owners_is_named_on_a_change_too() {
-    let server = talkative();
+    let server = logging_everything();
     let mut client = server.database().connect();
     let id = register_ann(&mut client).id;
     client.batch_execute("ALTER TABLE customers.customers ADD CONSTRAINT no_robots CHECK (email NOT LIKE 'zyxw%' AND name <> 'Zyxw' AND status <> 'SUSPENDED')").unwrap();
@@ -762,7 +762,7 @@ fn meanwhile<T: Send>(
 
 #[test]
 fn an_address_that_two_sessions_race_for_is_refused_without_being_told() {
-    let server = talkative();
+    let server = logging_everything();
     let database = server.database();
     let mut client = database.connect();
     let commands = [
@@ -784,13 +784,13 @@ fn an_address_that_two_sessions_race_for_is_refused_without_being_told() {
         assert!(error.hint().is_some() && !format!("{error:?}").contains(SECRET), "{error:?}");
     }
     assert_discreet(&server.log(), 2 * commands.len());
-    assert_talkative(&server, &mut client);
+    assert_logs_everything(&server, &mut client);
 }
 
 /// The CONTEXT of a PostgreSQL error may hold the parameters: it must reach neither the log nor the client.
 #[test]
 fn a_write_that_gives_up_waiting_tells_nothing() {
-    let server = talkative();
+    let server = logging_everything();
     let database = server.database();
     let (mut client, mut late) = (database.connect(), database.connect());
     let ann = register_ann(&mut client);
@@ -810,7 +810,7 @@ fn a_write_that_gives_up_waiting_tells_nothing() {
 
 #[test]
 fn a_read_that_gives_up_waiting_tells_nothing() {
-    let server = talkative();
+    let server = logging_everything();
     let database = server.database();
     let (mut client, mut late) = (database.connect(), database.connect());
     client.batch_execute("BEGIN; LOCK TABLE customers.customers").unwrap();
@@ -825,13 +825,13 @@ fn a_read_that_gives_up_waiting_tells_nothing() {
     }
     client.batch_execute("ROLLBACK").unwrap();
     assert_discreet(&server.log(), reads.len());
-    assert_talkative(&server, &mut client);
+    assert_logs_everything(&server, &mut client);
 }
 
 /// jsonb holds numbers and nesting that serde_json refuses.
 #[test]
 fn a_patch_that_cannot_be_read_tells_nothing() {
-    let server = talkative();
+    let server = logging_everything();
     let mut client = server.database().connect();
     let id = register_ann(&mut client).id;
     let deep = format!("{}\"zyxw\"{}", "[".repeat(500), "]".repeat(500));
@@ -846,7 +846,7 @@ fn a_patch_that_cannot_be_read_tells_nothing() {
 /// An error caused by a table that its owner has altered must not disclose the values either.
 #[test]
 fn a_broken_table_tells_nothing() {
-    let server = talkative();
+    let server = logging_everything();
     let mut client = server.database().connect();
     let id = register_ann(&mut client).id;
     client
@@ -861,7 +861,7 @@ fn a_broken_table_tells_nothing() {
 
 #[test]
 fn attach_refuses_what_is_no_table_of_customers() {
-    let server = talkative();
+    let server = logging_everything();
     let database = server.empty_database("");
     let mut client = database.connect();
     client.batch_execute("CREATE SCHEMA customers; CREATE TABLE customers.customers (email text); CREATE EXTENSION customer_db").unwrap();

@@ -291,10 +291,10 @@ impl Listener {
     }
 
     /// Processes the notifications that have arrived, and returns their number.
-    fn hear(&mut self) -> usize {
-        let heard = payloads(&mut self.client);
-        heard.iter().for_each(|_| self.catch_up());
-        heard.len()
+    fn receive(&mut self) -> usize {
+        let received = payloads(&mut self.client);
+        received.iter().for_each(|_| self.catch_up());
+        received.len()
     }
 
     fn catch_up(&mut self) {
@@ -312,7 +312,7 @@ fn a_forged_notification_changes_nothing() {
     let mut client = client_of_feed(&database, 1);
     let mut listener = Listener::start(&database);
     registered(&mut client);
-    assert_eq!(listener.hear(), 1);
+    assert_eq!(listener.receive(), 1);
     let before = contents(&mut client);
 
     let mut forger = database.connect_as(&role(&mut client, ""));
@@ -324,11 +324,11 @@ fn a_forged_notification_changes_nothing() {
     ] {
         forger.batch_execute(&format!("NOTIFY customers, '{payload}'")).unwrap();
     }
-    assert_eq!(listener.hear(), 4);
+    assert_eq!(listener.receive(), 4);
     assert_eq!(listener.dealt_with, [1, 2]);
     assert_eq!(contents(&mut client), before);
     registered(&mut client);
-    listener.hear();
+    listener.receive();
     assert_eq!(listener.dealt_with, [1, 2, 3]);
 }
 
@@ -340,10 +340,10 @@ fn what_a_rollback_made_readable_without_a_notification_is_there_at_the_next_loo
     let mut holder = database.connect();
     begin_change(&mut holder);
     registered(&mut database.connect());
-    listener.hear();
+    listener.receive();
     assert!(listener.dealt_with.is_empty(), "position 1 may still come");
     holder.batch_execute("ROLLBACK").unwrap();
-    assert_eq!(listener.hear(), 0);
+    assert_eq!(listener.receive(), 0);
     listener.catch_up();
     assert_eq!(listener.dealt_with, [2]);
 }

@@ -89,24 +89,24 @@ fn worker(database: &Database) -> Option<i32> {
 }
 
 /// Waits until this many notifications have arrived, and returns them.
-fn hear(listener: &mut Client, count: usize) -> Vec<Value> {
-    let mut heard = Vec::new();
+fn receive(listener: &mut Client, count: usize) -> Vec<Value> {
+    let mut all = Vec::new();
     eventually("the notifications have come", || {
-        heard.extend(received(listener));
-        heard.len() >= count
+        all.extend(received(listener));
+        all.len() >= count
     });
-    heard
+    all
 }
 
 /// All notifications up to now: registers one more customer, and waits for its notification.
-fn hear_all(listener: &mut Client, client: &mut Client) -> Vec<Value> {
+fn receive_all(listener: &mut Client, client: &mut Client) -> Vec<Value> {
     let id = registered(client).to_string();
-    let mut heard = Vec::new();
+    let mut all = Vec::new();
     eventually("the last notification has come", || {
-        heard.extend(received(listener));
-        heard.iter().any(|payload: &Value| payload["customerId"] == *id)
+        all.extend(received(listener));
+        all.iter().any(|payload: &Value| payload["customerId"] == *id)
     });
-    heard
+    all
 }
 
 /// Asserts the promise for a database from now on, once its worker runs.
@@ -116,7 +116,7 @@ fn assert_announces(database: &Database) {
     let mut listener = database.listen();
     let before = announced(&mut client).len();
     register_ann(&mut client);
-    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client)[before..]);
+    assert_eq!(receive_all(&mut listener, &mut client), announced(&mut client)[before..]);
 }
 
 #[test]
@@ -141,10 +141,10 @@ fn committed_changes_are_told_once_in_the_order_of_the_feed() {
         }
     });
     let mut client = database.connect();
-    let heard = hear_all(&mut listener, &mut client);
-    assert_eq!(heard.len(), 8 * 30 * 2 + 1);
-    assert_eq!(heard, announced(&mut client));
-    assert_valid(&heard);
+    let received = receive_all(&mut listener, &mut client);
+    assert_eq!(received.len(), 8 * 30 * 2 + 1);
+    assert_eq!(received, announced(&mut client));
+    assert_valid(&received);
 }
 
 #[test]
@@ -173,9 +173,9 @@ fn savepoints_and_transactions_that_are_rolled_back_are_not_told() {
         )
         .unwrap();
     assert!(client.batch_execute("INSERT INTO customers.customers (email) VALUES ('x')").is_err());
-    let heard = hear_all(&mut listener, &mut client);
-    assert_eq!(heard.len(), 5);
-    assert_eq!(heard, announced(&mut client));
+    let received = receive_all(&mut listener, &mut client);
+    assert_eq!(received.len(), 5);
+    assert_eq!(received, announced(&mut client));
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_prepared_transaction_is_told_within_a_second_after_its_commit() {
         client.batch_execute(&format!("{end} PREPARED '{name}'")).unwrap();
     }
     let since = Instant::now();
-    assert_eq!(hear(&mut listener, 1), announced(&mut client));
+    assert_eq!(receive(&mut listener, 1), announced(&mut client));
     assert!(since.elapsed() < Duration::from_secs(3), "told after {:?}", since.elapsed());
 }
 
@@ -257,9 +257,9 @@ fn a_writer_does_not_wait_for_who_holds_the_lock_of_notify() {
     client.execute("SELECT pg_cancel_backend($1)", &[&holder]).unwrap();
     holding.join().unwrap();
     waiting.join().unwrap();
-    let mut heard = hear(&mut listener, 4);
-    heard.sort_by_key(|payload| payload["position"].as_i64());
-    assert_eq!(heard, announced(&mut client));
+    let mut received = receive(&mut listener, 4);
+    received.sort_by_key(|payload| payload["position"].as_i64());
+    assert_eq!(received, announced(&mut client));
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn a_lock_timeout_of_the_database_does_not_hurt_the_worker() {
     await_blocked(&mut client, first.unwrap());
     client.execute("SELECT pg_cancel_backend($1)", &[&holder]).unwrap();
     holding.join().unwrap();
-    assert_eq!(hear(&mut listener, 1), announced(&mut client));
+    assert_eq!(receive(&mut listener, 1), announced(&mut client));
     assert_eq!(worker(&database), first);
 }
 
@@ -294,7 +294,7 @@ fn more_events_than_the_limit_are_told_by_one_notification_for_the_rest() {
     let insert = "INSERT INTO customers.customers (email)
                   SELECT $1 || i || '@example.com' FROM generate_series(1, 10) AS i";
     client.execute(insert, &[&"a"]).unwrap();
-    check_collapse(&hear(&mut listener, 4), &positions(&mut client), 3);
+    check_collapse(&receive(&mut listener, 4), &positions(&mut client), 3);
 
     // A rollback to a savepoint discards its notifications.
     let mut transaction = client.transaction().unwrap();
@@ -303,8 +303,8 @@ fn more_events_than_the_limit_are_told_by_one_notification_for_the_rest() {
     savepoint.rollback().unwrap();
     transaction.execute(insert, &[&"c"]).unwrap();
     transaction.commit().unwrap();
-    check_collapse(&hear(&mut listener, 4), &positions(&mut client)[10..], 3);
-    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client)[20..]);
+    check_collapse(&receive(&mut listener, 4), &positions(&mut client)[10..], 3);
+    assert_eq!(receive_all(&mut listener, &mut client), announced(&mut client)[20..]);
 }
 
 #[test]
@@ -317,8 +317,8 @@ fn more_events_than_fit_into_one_of_its_transactions_are_told() {
     let insert = "INSERT INTO customers.customers (email)
                   SELECT i || '@example.com' FROM generate_series(1, 25000) AS i";
     client.batch_execute(insert).unwrap();
-    let heard = hear_all(&mut listener, &mut client);
-    assert!(heard == announced(&mut client), "{} of 25001 were told", heard.len());
+    let received = receive_all(&mut listener, &mut client);
+    assert!(received == announced(&mut client), "{} of 25001 were told", received.len());
 }
 
 /// The size of the worker's memory contexts, from the server log.
@@ -352,7 +352,7 @@ fn a_worker_keeps_its_memory_flat() {
                           SELECT gen_random_uuid() || '@example.com' FROM generate_series(1, $1)";
             client.execute(insert, &[&if round % 100 == 0 { 900 } else { 1 }]).unwrap();
         }
-        hear_all(&mut listener, &mut client);
+        receive_all(&mut listener, &mut client);
     };
     work(200);
     let before = memory(&database);
@@ -374,7 +374,7 @@ fn a_session_may_tell_by_itself_or_not_at_all() {
     registered(&mut client);
     assert_eq!(received(&mut listener), announced(&mut client)[1..]);
     client.batch_execute("SET customer_db.notify = worker").unwrap();
-    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client)[2..]);
+    assert_eq!(receive_all(&mut listener, &mut client), announced(&mut client)[2..]);
 }
 
 #[test]
@@ -389,7 +389,7 @@ fn the_workers_of_two_databases_do_not_mix() {
         registered(&mut clients[usize::from(n % 3 == 0)]);
     }
     for (listener, client) in listeners.iter_mut().zip(&mut clients) {
-        assert_eq!(hear_all(listener, client), announced(client));
+        assert_eq!(receive_all(listener, client), announced(client));
     }
 }
 
@@ -426,10 +426,10 @@ fn a_worker_that_is_terminated_comes_back_and_goes_on() {
     assert_eq!(received(&mut listener), announced(&mut client), "told by the transaction");
     client.batch_execute(&format!("COMMIT PREPARED '{prepared}'")).unwrap();
 
-    assert_eq!(hear(&mut listener, 1), announced(&mut client)[..1]);
+    assert_eq!(receive(&mut listener, 1), announced(&mut client)[..1]);
     await_served(&mut client);
     assert_ne!(worker(&database), first);
-    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client)[2..]);
+    assert_eq!(receive_all(&mut listener, &mut client), announced(&mut client)[2..]);
 }
 
 #[test]
@@ -480,7 +480,7 @@ fn settings_of_the_database_do_not_hurt_the_worker() {
     await_served(&mut client);
     let second = worker(&database);
     registered(&mut client);
-    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client));
+    assert_eq!(receive_all(&mut listener, &mut client), announced(&mut client));
     assert_eq!(worker(&database), second);
 }
 
@@ -511,7 +511,7 @@ fn a_database_that_is_made_later_gets_its_worker() {
     let (mut listener, mut client) = (database.listen(), database.connect());
     registered(&mut client);
     await_served(&mut client);
-    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client));
+    assert_eq!(receive_all(&mut listener, &mut client), announced(&mut client));
 }
 
 #[test]
@@ -529,7 +529,7 @@ fn an_extension_that_comes_and_goes_is_served_while_it_is_there() {
         client.batch_execute("CREATE EXTENSION customer_db; SELECT customers.attach()").unwrap();
         registered(&mut client);
     }
-    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client));
+    assert_eq!(receive_all(&mut listener, &mut client), announced(&mut client));
     let first = worker(&database);
 
     // Drops and creates the extension and its tables.
@@ -538,7 +538,7 @@ fn an_extension_that_comes_and_goes_is_served_while_it_is_there() {
         registered(&mut client);
         !received(&mut listener).is_empty()
     });
-    hear_all(&mut listener, &mut client);
+    receive_all(&mut listener, &mut client);
     assert_announces(&database);
     assert_eq!(worker(&database), first);
 }
@@ -560,11 +560,11 @@ fn tables_that_are_made_anew_at_once_lose_no_notification() {
     }
     let database = served();
     let (mut listener, mut client) = (database.listen(), database.connect());
-    hear_all(&mut listener, &mut client);
+    receive_all(&mut listener, &mut client);
     make_tables_anew(&mut client);
     registered(&mut client);
     await_served(&mut client);
-    assert_eq!(hear_all(&mut listener, &mut client), announced(&mut client));
+    assert_eq!(receive_all(&mut listener, &mut client), announced(&mut client));
 }
 
 #[test]
@@ -580,11 +580,11 @@ fn a_database_that_is_named_twice_is_told_once() {
     await_served(&mut client);
     // Longer than a worker sleeps if nothing wakes it.
     let since = Instant::now();
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     while since.elapsed() < Duration::from_secs(3) {
-        heard.extend(hear_all(&mut listener, &mut client));
+        received.extend(receive_all(&mut listener, &mut client));
     }
-    assert_eq!(heard, announced(&mut client));
+    assert_eq!(received, announced(&mut client));
 }
 
 #[test]
@@ -613,7 +613,7 @@ fn a_crash_loses_neither_the_worker_nor_what_commits_after_it() {
     let (mut listener, mut client) = (database.listen(), database.connect());
     await_served(&mut client);
     client.batch_execute("COMMIT PREPARED 'prepared'").unwrap();
-    assert_eq!(hear(&mut listener, 1)[0]["customerId"], *prepared);
+    assert_eq!(receive(&mut listener, 1)[0]["customerId"], *prepared);
     assert_announces(&database);
 }
 
@@ -656,7 +656,7 @@ fn what_a_restore_loads_is_not_told_and_what_follows_in_a_new_epoch_once() {
         registered(&mut client);
     }
     let after_load = |client: &mut Client| announced(client)[5..].to_vec();
-    assert_eq!(hear_all(&mut listener, &mut client), after_load(&mut client));
+    assert_eq!(receive_all(&mut listener, &mut client), after_load(&mut client));
 
     client.batch_execute("UPDATE customers.feed_epochs SET history = 'ended'").unwrap();
     let before = announced(&mut client).len();
@@ -664,7 +664,7 @@ fn what_a_restore_loads_is_not_told_and_what_follows_in_a_new_epoch_once() {
     for _ in 0..3 {
         registered(&mut new);
     }
-    let told = hear_all(&mut listener, &mut new);
+    let told = receive_all(&mut listener, &mut new);
     assert_eq!(told, announced(&mut client)[before..]);
     assert!(told[0]["position"].as_i64().unwrap() >= 20_000_000_000, "{told:?}");
 }
