@@ -83,6 +83,9 @@ refusals! {
     MaxEvents "22023"
         "max_events must not be negative"
         hint "Give a number of events, or NULL for all that are old enough.";
+    MaxCustomers "22023"
+        "max_customers must not be negative"
+        hint "Give a number of customers, or NULL for all.";
     Age "22023"
         "older_than must not be negative"
         hint "Give an interval like '90 days'.";
@@ -218,6 +221,13 @@ refusals! {
               with ALTER SEQUENCE … MAXVALUE and setval().";
 
     // The installation.
+
+    ReadOnly "25006"
+        "customer_db cannot write in a read-only transaction"
+        hint "Connect to the primary: a standby is read-only, like a transaction that was begun so.";
+    OutOfDate "55000"
+        "the schema customers is that of an earlier version of customer_db"
+        hint "ALTER EXTENSION customer_db UPDATE, or after a restore SELECT customers.attach().";
 
     NotAttached "55000"
         "the rules are not in force in this database"

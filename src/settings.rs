@@ -35,6 +35,17 @@ pub fn actor() -> Result<Option<String>, Refusal> {
     Ok(Some(actor))
 }
 
+impl Notify {
+    /// As the setting's value is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transaction => "transaction",
+            Self::Worker => "worker",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// The databases that have a notification worker.
 pub fn databases() -> Vec<String> {
     let names = DATABASES.get().unwrap_or_default();

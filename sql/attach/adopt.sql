@@ -4,6 +4,8 @@ DECLARE
     customers regclass = 'customers.customers';
     lacking   record;
 BEGIN
+    ALTER TABLE customers.customers ADD COLUMN IF NOT EXISTS version bigint NOT NULL DEFAULT 1;
+
     FOR lacking IN
         SELECT wanted.name, wanted.value
           FROM (VALUES ('customer_id', 'gen_random_uuid()'), ('status', quote_literal('ACTIVE')),

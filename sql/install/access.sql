@@ -16,3 +16,11 @@ COMMENT ON FUNCTION revoke_access(regrole, text) IS
 'Takes from a role what grant_access() gave it for a duty, and leaves what its other duties need.
 role: from whom; duty: writer, reader, support, consumer, auditor, privacy or operator.
 Refuses with 22023 (no such role or duty), 42501 (not the owner''s to revoke).';
+
+CREATE FUNCTION duties()
+    RETURNS TABLE (role text, duty text, complete boolean)
+    LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+    AS 'MODULE_PATHNAME', 'duties_wrapper';
+COMMENT ON FUNCTION duties() IS
+'Which role was given which duty, and whether it holds all privileges of it: not after DROP EXTENSION … CASCADE or a restore without the extension, which lose those on functions. What a role inherits from another is not listed.
+Refuses nothing.';

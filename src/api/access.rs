@@ -1,17 +1,21 @@
 //! Duties: named sets of privileges. They are granted as PostgreSQL privileges, so pg_dump and DROP OWNED
 //! handle them.
 
+use super::verify::Finding;
+use crate::customer::data_owner::refuse_read_only;
 use crate::postgres::error::{OrRaise, entry_point};
+use crate::postgres::result_set::ResultSet;
 use crate::postgres::statement::{Statement, connected, run_script as run};
 use crate::postgres::text::Text;
 use crate::refusal::Refusal;
-use pgrx::pg_sys::BuiltinOid::OIDOID;
+use pgrx::pg_sys::BuiltinOid::{BOOLOID, OIDOID, TEXTOID};
 use pgrx::prelude::*;
 
 /// Privileges are written as in GRANT and REVOKE, and as regprocedure and regclass print names.
 struct Duty {
     name: &'static str,
-    /// The first is no other duty's: a role that has it has the duty.
+    /// The first marks the duty: a role that has it has the duty. It permits nothing, since no foreign key can reference
+    /// a view; and it stays when the functions are dropped with the extension, or left out of a dump.
     privileges: &'static [&'static str],
     /// Privileges that other duties have too.
     shared: &'static [&'static str],
@@ -31,6 +35,7 @@ const DUTIES: [Duty; 7] = [
     Duty {
         name: "writer",
         privileges: &[
+            "REFERENCES (writer) ON TABLE customers.duty_marks",
             "EXECUTE ON FUNCTION customers.register_customer(text,text,uuid)",
             "EXECUTE ON FUNCTION customers.update_customer(uuid,text,text,text,bigint)",
             "EXECUTE ON FUNCTION customers.patch_customer(uuid,jsonb,bigint)",
@@ -41,13 +46,13 @@ const DUTIES: [Duty; 7] = [
     },
     Duty {
         name: "reader",
-        // Implied by the shared SELECT. Distinguishes a reader from a writer, which may read too.
-        privileges: &["SELECT (version) ON TABLE customers.customers"],
+        privileges: &["REFERENCES (reader) ON TABLE customers.duty_marks"],
         shared: READING,
     },
     Duty {
         name: "support",
         privileges: &[
+            "REFERENCES (support) ON TABLE customers.duty_marks",
             "EXECUTE ON FUNCTION customers.customer_timeline(uuid)",
             "SELECT ON TABLE customers.customers_masked",
         ],
@@ -56,6 +61,7 @@ const DUTIES: [Duty; 7] = [
     Duty {
         name: "consumer",
         privileges: &[
+            "REFERENCES (consumer) ON TABLE customers.duty_marks",
             "EXECUTE ON FUNCTION customers.subscribe(text,bigint)",
             "EXECUTE ON FUNCTION customers.fetch_events(text,integer)",
             "EXECUTE ON FUNCTION customers.acknowledge(text,bigint)",
@@ -68,6 +74,7 @@ const DUTIES: [Duty; 7] = [
     Duty {
         name: "auditor",
         privileges: &[
+            "REFERENCES (auditor) ON TABLE customers.duty_marks",
             "EXECUTE ON FUNCTION customers.customer_history(uuid)",
             "SELECT ON TABLE customers.events",
             "SELECT ON TABLE customers.erasures",
@@ -77,6 +84,7 @@ const DUTIES: [Duty; 7] = [
     Duty {
         name: "privacy",
         privileges: &[
+            "REFERENCES (privacy) ON TABLE customers.duty_marks",
             "EXECUTE ON FUNCTION customers.erase_customer(uuid,text)",
             "EXECUTE ON FUNCTION customers.export_customer(uuid)",
             "EXECUTE ON FUNCTION customers.reapply_erasures()",
@@ -85,7 +93,13 @@ const DUTIES: [Duty; 7] = [
     },
     Duty {
         name: "operator",
-        privileges: &["EXECUTE ON FUNCTION customers.prune_events(interval,integer)"],
+        privileges: &[
+            "REFERENCES (operator) ON TABLE customers.duty_marks",
+            "EXECUTE ON FUNCTION customers.verify()",
+            "EXECUTE ON FUNCTION customers.metrics()",
+            "EXECUTE ON FUNCTION customers.duties()",
+            "EXECUTE ON FUNCTION customers.prune_events(interval,integer)",
+        ],
         shared: &[],
     },
 ];
@@ -93,11 +107,12 @@ const DUTIES: [Duty; 7] = [
 #[pg_extern(sql = false)]
 fn grant_access(role: Option<pg_sys::Oid>, duty: Option<Text<'_>>) {
     entry_point(|| {
+        refuse_read_only();
         let (duty, role) = (find_duty(duty).or_raise(), Role::find(role).or_raise());
         expect_owner().or_raise();
-        run(&format!("GRANT USAGE ON SCHEMA customers TO {}", role.name));
+        run(&format!("GRANT USAGE ON SCHEMA customers TO {}", role.quoted));
         for privilege in duty.all() {
-            run(&format!("GRANT {privilege} TO {}", role.name));
+            run(&format!("GRANT {privilege} TO {}", role.quoted));
         }
     });
 }
@@ -105,6 +120,7 @@ fn grant_access(role: Option<pg_sys::Oid>, duty: Option<Text<'_>>) {
 #[pg_extern(sql = false)]
 fn revoke_access(role: Option<pg_sys::Oid>, duty: Option<Text<'_>>) {
     entry_point(|| {
+        refuse_read_only();
         let (duty, role) = (find_duty(duty).or_raise(), Role::find(role).or_raise());
         expect_owner().or_raise();
         if !role.has(duty) {
@@ -114,12 +130,43 @@ fn revoke_access(role: Option<pg_sys::Oid>, duty: Option<Text<'_>>) {
             DUTIES.iter().filter(|other| other.name != duty.name && role.has(other)).collect();
         let needed = |privilege: &str| others.iter().any(|other| other.shared.contains(&privilege));
         for privilege in duty.all().filter(|privilege| !needed(privilege)) {
-            run(&format!("REVOKE {privilege} FROM {}", role.name));
+            run(&format!("REVOKE {privilege} FROM {}", role.quoted));
         }
         if others.is_empty() {
-            run(&format!("REVOKE USAGE ON SCHEMA customers FROM {}", role.name));
+            run(&format!("REVOKE USAGE ON SCHEMA customers FROM {}", role.quoted));
         }
     });
+}
+
+/// Which role has which duty, and whether it has all of its privileges.
+#[pg_extern(sql = false)]
+fn duties<'call>(result: ResultSet<'call>) -> ResultSet<'call> {
+    entry_point(|| {
+        let roles = Role::all();
+        let rows = roles.iter().flat_map(|role| {
+            let held = DUTIES.iter().filter(|duty| role.has(duty));
+            held.map(|duty| {
+                [role.name.as_str().into(), duty.name.into(), role.lacks(duty).is_none().into()]
+            })
+        });
+        result.fill_with([TEXTOID, TEXTOID, BOOLOID], rows)
+    })
+}
+
+/// Duties of which a role lacks a part, as after DROP EXTENSION … CASCADE or a restore without the extension.
+pub fn incomplete_duties() -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for role in Role::all() {
+        for duty in DUTIES.iter().filter(|duty| role.has(duty)) {
+            if let Some(lacking) = role.lacks(duty) {
+                findings.push(Finding::problem(format!(
+                    "role {} has the duty {} without {lacking}: SELECT customers.grant_access({}, '{}');",
+                    role.quoted, duty.name, role.literal, duty.name
+                )));
+            }
+        }
+    }
+    findings
 }
 
 impl Duty {
@@ -134,7 +181,19 @@ fn expect_owner() -> Result<(), Refusal> {
         c"SELECT pg_has_role(extowner, 'USAGE') FROM pg_extension WHERE extname = 'customer_db'",
         &[],
     );
-    if OWNS.read_value(&[]) == Some(true) { Ok(()) } else { Err(Refusal::NotTheOwner) }
+    static HAS_MARKS: Statement =
+        Statement::new(c"SELECT to_regclass('customers.duty_marks') IS NOT NULL", &[]);
+    if OWNS.read_value(&[]) != Some(true) {
+        return Err(Refusal::NotTheOwner);
+    }
+    if HAS_MARKS.read_value(&[]) == Some(true) { Ok(()) } else { Err(Refusal::OutOfDate) }
+}
+
+/// The role that owns the extension.
+pub fn extension_owner() -> Option<pg_sys::Oid> {
+    static OWNER: Statement =
+        Statement::new(c"SELECT extowner FROM pg_extension WHERE extname = 'customer_db'", &[]);
+    OWNER.read_value(&[])
 }
 
 fn find_duty(name: Option<Text>) -> Result<&'static Duty, Refusal> {
@@ -147,45 +206,83 @@ fn find_duty(name: Option<Text>) -> Result<&'static Duty, Refusal> {
 const LONGEST_NAME: usize = 64;
 
 struct Role {
-    /// Quoted where necessary.
     name: String,
-    /// The privileges granted to it on objects of the schema: neither inherited ones, nor those of an
+    /// The name, quoted where necessary.
+    quoted: String,
+    /// That as a literal.
+    literal: String,
+    /// The privileges granted to it on the schema and objects in it: neither inherited ones, nor those of an
     /// object's owner.
     privileges: Vec<String>,
 }
 
 impl Role {
     fn find(oid: Option<pg_sys::Oid>) -> Result<Self, Refusal> {
-        static NAME: Statement =
-            Statement::new(c"SELECT quote_ident(rolname) FROM pg_roles WHERE oid = $1", &[OIDOID]);
-        static PRIVILEGES: Statement = Statement::new(
-            c"SELECT privilege_type || ' ON FUNCTION ' || pg_proc.oid::regprocedure
+        let role = Self::list(Some(oid.ok_or(Refusal::UnknownRole)?)).pop();
+        let role = role.ok_or(Refusal::UnknownRole)?;
+        // The name is from a database of another encoding, and cannot be written here.
+        let is_readable = !role.name.contains(char::REPLACEMENT_CHARACTER);
+        if is_readable { Ok(role) } else { Err(Refusal::NotUtf8 { argument: "role" }) }
+    }
+
+    /// The roles that have a privilege.
+    fn all() -> Vec<Self> {
+        let mut roles = Self::list(None);
+        roles.retain(|role| !role.privileges.is_empty());
+        roles
+    }
+
+    fn list(oid: Option<pg_sys::Oid>) -> Vec<Self> {
+        static ROLES: Statement = Statement::new(
+            c"WITH granted (grantee, privilege) AS (
+              SELECT grantee, privilege_type || ' ON SCHEMA customers'
+                FROM pg_namespace, aclexplode(nspacl)
+               WHERE nspname = 'customers' AND grantee <> nspowner
+              UNION ALL
+              SELECT grantee, privilege_type || ' ON FUNCTION ' || pg_proc.oid::regprocedure
                 FROM pg_proc, aclexplode(proacl)
-               WHERE pronamespace = 'customers'::regnamespace AND grantee = $1 AND proowner <> $1
+               WHERE pronamespace = to_regnamespace('customers') AND grantee <> proowner
               UNION ALL
-              SELECT privilege_type || ' ON TABLE ' || pg_class.oid::regclass
+              SELECT grantee, privilege_type || ' ON TABLE ' || pg_class.oid::regclass
                 FROM pg_class, aclexplode(relacl)
-               WHERE relnamespace = 'customers'::regnamespace AND grantee = $1 AND relowner <> $1
+               WHERE relnamespace = to_regnamespace('customers') AND grantee <> relowner
               UNION ALL
-              SELECT privilege_type || ' (' || attname || ') ON TABLE ' || attrelid::regclass
+              SELECT grantee, privilege_type || ' (' || attname || ') ON TABLE ' || attrelid::regclass
                 FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid, aclexplode(attacl)
-               WHERE relnamespace = 'customers'::regnamespace AND grantee = $1",
+               WHERE relnamespace = to_regnamespace('customers'))
+              SELECT rolname::text, quote_ident(rolname), quote_literal(quote_ident(rolname)), privilege
+                FROM pg_roles LEFT JOIN granted ON grantee = pg_roles.oid
+               WHERE pg_roles.oid = $1 OR $1 IS NULL AND privilege IS NOT NULL
+               ORDER BY rolname, privilege",
             &[OIDOID],
         );
-        let mut name = None;
-        let mut privileges = Vec::new();
+        let mut roles: Vec<Self> = Vec::new();
         connected(|_| {
-            NAME.read(&[oid.into()], |row| {
-                name = row.get::<Text>(1).map(|name| name.utf8("role").map(str::to_owned));
-            });
-            PRIVILEGES.read(&[oid.into()], |row| {
-                privileges.extend(row.get::<Text>(1).map(|name| name.lossy().into_owned()));
+            ROLES.read(&[oid.into()], |row| {
+                let text = |column| row.get::<Text>(column).map(|text| text.lossy().into_owned());
+                let (name, quoted, literal) = (text(1), text(2), text(3));
+                if roles.last().map(|role| &role.name) != name.as_ref() {
+                    let [name, quoted, literal] =
+                        [name, quoted, literal].map(Option::unwrap_or_default);
+                    roles.push(Self { name, quoted, literal, privileges: Vec::new() });
+                }
+                roles.last_mut().expect("pushed above").privileges.extend(text(4));
             });
         });
-        Ok(Self { name: name.ok_or(Refusal::UnknownRole)??, privileges })
+        roles
     }
 
     fn has(&self, duty: &Duty) -> bool {
-        self.privileges.iter().any(|privilege| privilege == duty.privileges[0])
+        self.holds(duty.privileges[0])
+    }
+
+    fn holds(&self, privilege: &str) -> bool {
+        self.privileges.iter().any(|held| held == privilege)
+    }
+
+    /// The first privilege of the duty that it does not hold.
+    fn lacks(&self, duty: &Duty) -> Option<&'static str> {
+        const ENTERING: &str = "USAGE ON SCHEMA customers";
+        std::iter::once(ENTERING).chain(duty.all()).find(|privilege| !self.holds(privilege))
     }
 }

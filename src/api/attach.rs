@@ -1,6 +1,7 @@
 //! attach(): creates or completes everything in the schema except functions and types.
 
-use crate::customer::data_owner::refuse_distributed;
+use super::verify::Finding;
+use crate::customer::data_owner::{refuse_distributed, refuse_read_only};
 use crate::customer::schema::{CUSTOMERS, TABLES};
 use crate::postgres::error::{OrRaise, entry_point};
 use crate::postgres::statement::{Statement, connected, run_script as run, sql};
@@ -8,7 +9,7 @@ use crate::postgres::text::Text;
 use crate::refusal::{Refusal, broken_customer};
 use crate::rules::status::{self, Status};
 use crate::rules::{BrokenRule, email, name};
-use pgrx::pg_sys::BuiltinOid::TEXTARRAYOID;
+use pgrx::pg_sys::BuiltinOid::{OIDOID, TEXTARRAYOID};
 use pgrx::prelude::*;
 
 #[pg_extern(sql = false)]
@@ -17,29 +18,33 @@ fn attach() {
         Statement::new(c"SELECT groupid <> 0 FROM pg_catalog.pg_dist_local_group LIMIT 1", &[]);
     static HAS_CITUS: Statement =
         Statement::new(c"SELECT to_regclass('pg_catalog.pg_dist_local_group') IS NOT NULL", &[]);
-    static HAS_CUSTOMERS: Statement =
-        Statement::new(c"SELECT to_regclass('customers.customers') IS NOT NULL", &[]);
     entry_point(|| {
         if HAS_CITUS.read_value(&[]) == Some(true) && IS_CITUS_WORKER.read_value(&[]) == Some(true)
         {
             Refusal::CitusWorker.raise();
         }
+        refuse_read_only();
         run(include_str!("../../sql/attach/owners.sql"));
         refuse_distributed();
         ensure_columns().or_raise();
         run(include_str!("../../sql/attach/inheritance.sql"));
-        run(include_str!("../../sql/attach/remember_relations.sql"));
-        if HAS_CUSTOMERS.read_value(&[]) == Some(true) {
-            // A table without `version` gets the column, with 1 in every row.
-            run(
-                "ALTER TABLE customers.customers ADD COLUMN IF NOT EXISTS version bigint NOT NULL DEFAULT 1",
-            );
+        let is_whole = missing().is_empty();
+        let adopts = CUSTOMERS.find().is_some();
+        if adopts {
             run(include_str!("../../sql/attach/data_owner.sql"));
+            if !is_whole {
+                // Readers go on, and what is checked stays so until the triggers are there.
+                run("LOCK TABLE customers.customers IN SHARE ROW EXCLUSIVE MODE");
+            }
             // What evaluates an expression of the owner's over rows is done with the owner's rights.
-            CUSTOMERS.as_restricted_owner(|| {
-                ensure_rows_keep_rules().or_raise();
-                run(include_str!("../../sql/attach/collation.sql"));
-            });
+            CUSTOMERS.as_restricted_owner(|| ensure_rows_keep_rules().or_raise());
+        }
+        if is_whole {
+            return;
+        }
+        run(include_str!("../../sql/attach/remember_relations.sql"));
+        if adopts {
+            CUSTOMERS.as_restricted_owner(|| run(include_str!("../../sql/attach/collation.sql")));
             run(include_str!("../../sql/attach/adopt.sql"));
         }
         run(include_str!("../../sql/attach/tables.sql"));
@@ -47,6 +52,20 @@ fn attach() {
         run(include_str!("../../sql/attach/views.sql"));
         run(include_str!("../../sql/attach/privileges.sql"));
     });
+}
+
+/// What attach() would create or restore.
+pub fn missing() -> Vec<Finding> {
+    static MISSING: Statement =
+        Statement::new(sql!(include_str!("../../sql/attach/missing.sql")), &[OIDOID]);
+    let mut missing = Vec::new();
+    connected(|_| {
+        MISSING.read(&[CUSTOMERS.find().into()], |row| {
+            let problem = row.get::<Text>(1).map_or(String::new(), |text| text.lossy().into());
+            missing.push(Finding::problem(format!("{problem}: SELECT customers.attach();")));
+        });
+    });
+    missing
 }
 
 /// Refuses existing tables that lack a column which the functions need.

@@ -1,7 +1,7 @@
 //! Changing a customer: one UPDATE that names only the columns to change.
 
 use super::{read, read_reason, write};
-use crate::customer::data_owner::as_data_owner;
+use crate::customer::data_owner::as_writing_data_owner;
 use crate::customer::operation::{self, Operation};
 use crate::customer::profile::{Profile, profile_columns};
 use crate::customer::schema::CUSTOMERS;
@@ -29,7 +29,7 @@ fn update_customer(
     status: Option<Text<'_>>,
     expected_version: Option<i64>,
 ) -> Profile {
-    as_data_owner(|| {
+    as_writing_data_owner(|| {
         let change = Change {
             email: read("email", email, email::INPUT_LIMIT).or_raise(),
             name: read("name", name, name::INPUT_LIMIT).or_raise().map(Some),
@@ -45,7 +45,7 @@ fn patch_customer(
     patch: Option<Jsonb<'_>>,
     expected_version: Option<i64>,
 ) -> Profile {
-    as_data_owner(|| {
+    as_writing_data_owner(|| {
         let patch = patch.ok_or(Refusal::Missing { argument: "patch" }).or_raise();
         Change::from_patch(patch).or_raise().apply(customer_id, expected_version).or_raise()
     })
@@ -58,7 +58,7 @@ fn set_status(
     reason: Option<Text<'_>>,
     expected_version: Option<i64>,
 ) -> Profile {
-    as_data_owner(|| {
+    as_writing_data_owner(|| {
         let id = customer_id.ok_or(Refusal::Missing { argument: "customer_id" }).or_raise();
         let status = read("status", status, status::INPUT_LIMIT).or_raise();
         let status = Some(status.ok_or(Refusal::Missing { argument: "status" }).or_raise());

@@ -1,6 +1,6 @@
 //! Bulk registration: one INSERT for a whole batch, and one row of the result set for each customer in it.
 
-use crate::customer::data_owner::as_data_owner;
+use crate::customer::data_owner::as_writing_data_owner;
 use crate::customer::enforcement::ensure_rules_fired;
 use crate::customer::guard::registration_moment;
 use crate::customer::schema::{CUSTOMERS, has_original_defaults};
@@ -32,7 +32,7 @@ fn import_customers<'call>(
     customers: Option<Jsonb<'_>>,
     result: ResultSet<'call>,
 ) -> ResultSet<'call> {
-    as_data_owner(|| {
+    as_writing_data_owner(|| {
         protect_all();
         let customers = customers.ok_or(Refusal::Missing { argument: "customers" }).or_raise();
         let outcomes = import(customers).or_raise();

@@ -7,9 +7,12 @@ mod canonical;
 mod change;
 mod fast_path;
 mod import;
+mod metrics;
 mod privacy;
 mod queries;
+mod record_missing;
 mod register;
+mod verify;
 
 use crate::customer::enforcement::ensure_rules_fired;
 use crate::customer::profile::Profile;

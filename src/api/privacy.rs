@@ -1,7 +1,7 @@
 //! Data subject rights: erasure, and export of everything held on a person.
 
 use super::{read_reason, write};
-use crate::customer::data_owner::as_data_owner;
+use crate::customer::data_owner::{as_data_owner, as_writing_data_owner};
 use crate::customer::operation::{self, Operation};
 use crate::customer::profile::{Profile, profile_columns};
 use crate::customer::schema::{CUSTOMERS, ERASURE_COLUMNS};
@@ -23,7 +23,7 @@ const ERASED_TEXT: &str = "[erased]";
 
 #[pg_extern(sql = false)]
 fn erase_customer(customer_id: Option<Uuid>, reason: Option<Text<'_>>) -> Profile {
-    as_data_owner(|| {
+    as_writing_data_owner(|| {
         let customer_id =
             customer_id.ok_or(Refusal::Missing { argument: "customer_id" }).or_raise();
         erase(customer_id, read_reason(reason).or_raise()).or_raise()
@@ -158,7 +158,7 @@ fn reapply_erasures() -> i64 {
                                  OR event.changes ->> 'name' IS NOT NULL))",
         &[],
     );
-    as_data_owner(|| {
+    as_writing_data_owner(|| {
         let mut back: Vec<(Uuid, Option<String>)> = Vec::new();
         connected(|_| {
             BACK.run(&[], |row| {

@@ -1,7 +1,7 @@
 //! Registering a customer.
 
 use super::{fast_path, profile, read, write};
-use crate::customer::data_owner::as_data_owner;
+use crate::customer::data_owner::as_writing_data_owner;
 use crate::customer::profile::{Profile, profile_columns};
 use crate::postgres::error::{OrRaise, Protected, protect};
 use crate::postgres::random_uuid::random_key;
@@ -20,7 +20,7 @@ fn register_customer(
     name: Option<Text<'_>>,
     customer_id: Option<Uuid>,
 ) -> Profile {
-    as_data_owner(|| match customer_id {
+    as_writing_data_owner(|| match customer_id {
         None => register(random_key(), email, name).or_raise(),
         Some(id) => match register_once(id, email, name).or_raise() {
             Some(registered) => registered,

@@ -6,26 +6,44 @@ use crate::postgres::error::{Protected, entry_point, protect, protecting};
 use crate::postgres::relation::NamedRelation;
 use crate::postgres::statement::{Row, Statement, connected};
 use crate::postgres::text::Text;
-use crate::postgres::transaction::with_latest_snapshot;
+use crate::postgres::transaction::{is_read_only, with_latest_snapshot};
 use crate::refusal::Refusal;
 
 /// Runs the body of a function that works on the tables with the rights of the data owner, never with those
 /// of the superuser who installed the extension: a trigger, default or index expression that the data owner
 /// added runs with no more rights than its author has.
 pub fn as_data_owner<T>(body: impl FnOnce() -> T) -> T {
-    as_caller(|| CUSTOMERS.as_owner(body))
+    checked(|| {}, || CUSTOMERS.as_owner(body))
+}
+
+/// The same for a function that writes: refused on a standby and in a read-only transaction, whatever there would be to
+/// write.
+pub fn as_writing_data_owner<T>(body: impl FnOnce() -> T) -> T {
+    checked(refuse_read_only, || CUSTOMERS.as_owner(body))
 }
 
 /// Runs the body of a function that works with its caller's rights.
 pub fn as_caller<T>(body: impl FnOnce() -> T) -> T {
+    checked(|| {}, body)
+}
+
+fn checked<T>(check: impl FnOnce(), body: impl FnOnce() -> T) -> T {
     let call = || {
         protect(Protected::Call, [None; 4]);
         protect(Protected::Row, [None; 4]);
+        check();
         CUSTOMERS.refuse_inheritance();
         refuse_distributed();
         body()
     };
     protecting(|| entry_point(call))
+}
+
+/// Refuses where nothing may be written.
+pub fn refuse_read_only() {
+    if is_read_only() {
+        Refusal::ReadOnly.raise();
+    }
 }
 
 /// Where Citus lists the tables that it manages.

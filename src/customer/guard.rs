@@ -2,7 +2,7 @@
 //! refuse_removal refuses to remove customers, and to change or remove events.
 
 use super::enforcement::{self, Kind};
-use super::operation;
+use super::operation::{self, Republished};
 use super::row::{COUNT, CustomerRow, Field};
 use super::schema::{CUSTOMER_COLUMNS, has_original_defaults};
 use crate::postgres::error::{OrRaise, Protected, entry_point, protect};
@@ -10,11 +10,14 @@ use crate::postgres::ffi::{
     GetCurrentTimestamp, GetCurrentTransactionStartTimestamp as now, IsLogicalWorker,
 };
 use crate::postgres::random_uuid::random_key;
+use crate::postgres::statement::Statement;
 use crate::postgres::transaction::command_id;
 use crate::postgres::trigger::{Operation, Trigger, TriggerResult, TriggerTiming};
 use crate::refusal::Refusal;
 use crate::rules::status::Status;
 use crate::rules::{email, name};
+use pgrx::Uuid;
+use pgrx::pg_sys::BuiltinOid::UUIDOID;
 use pgrx::prelude::*;
 
 #[pg_extern(sql = false)]
@@ -115,7 +118,10 @@ fn update(old: &CustomerRow, new: &mut CustomerRow) -> Result<(), Refusal> {
     }
     let mut updated_at = old.updated_at().unwrap_or(0);
     let mut version = old.version().unwrap_or(0);
-    if Field::ALL.into_iter().any(|field| new.differs(old, field)) {
+    if operation::republishes() == Some(Republished::Updated) {
+        updated_at = now().max(updated_at.saturating_add(1));
+        version = version.max(recorded_version(old.id())).saturating_add(1);
+    } else if Field::ALL.into_iter().any(|field| new.differs(old, field)) {
         if status(old)? == Status::Closed && !is_erasing {
             return Err(Refusal::Closed);
         }
@@ -125,6 +131,15 @@ fn update(old: &CustomerRow, new: &mut CustomerRow) -> Result<(), Refusal> {
     new.set_updated_at(updated_at);
     new.set_version(version);
     Ok(())
+}
+
+/// The highest version of a customer that an event has recorded; 0 if none has.
+fn recorded_version(customer_id: Uuid) -> i64 {
+    static VERSION: Statement = Statement::new(
+        c"SELECT pg_catalog.max(version) FROM customers.events WHERE customer_id OPERATOR(pg_catalog.=) $1",
+        &[UUIDOID],
+    );
+    VERSION.value(&[customer_id.into()]).unwrap_or(0)
 }
 
 /// Remembers the row's values, so that no error of an added constraint or trigger discloses them. A value

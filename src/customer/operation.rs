@@ -4,6 +4,15 @@
 use pgrx::Uuid;
 use std::cell::RefCell;
 
+/// How customers are recorded whom no change has recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Republished {
+    /// As registered, with the version they have.
+    Registered,
+    /// As updated in every field, with a new version.
+    Updated,
+}
+
 #[derive(Clone, Default)]
 pub struct Operation {
     /// Whether old events may be deleted.
@@ -12,6 +21,8 @@ pub struct Operation {
     pub begins_epoch: bool,
     /// The customer whose row and events may be redacted.
     pub erases: Option<Uuid>,
+    /// Whether an UPDATE that changes nothing is recorded, and how.
+    pub republishes: Option<Republished>,
     /// The customer whose events get the reason, and the reason.
     pub reason: Option<(Uuid, String)>,
 }
@@ -47,6 +58,10 @@ pub fn erases_anybody() -> bool {
 
 pub fn erases(customer_id: Uuid) -> bool {
     OPERATION.with_borrow(|operation| operation.erases == Some(customer_id))
+}
+
+pub fn republishes() -> Option<Republished> {
+    OPERATION.with_borrow(|operation| operation.republishes)
 }
 
 pub fn reason() -> Option<(Uuid, String)> {

@@ -2,15 +2,16 @@
 
 use super::positions::{self, with_bounds};
 use super::reading::{end_of_feed, events_past};
-use crate::customer::data_owner::as_data_owner;
+use crate::customer::data_owner::{as_data_owner, as_writing_data_owner};
 use crate::postgres::error::OrRaise;
 use crate::postgres::result_set::ResultSet;
 use crate::postgres::statement::{Statement, connected};
 use crate::postgres::text::Text;
-use crate::postgres::transaction::wait_a_little;
+use crate::postgres::transaction::sleep;
 use crate::refusal::Refusal;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID};
 use pgrx::prelude::*;
+use std::time::Duration;
 
 /// The longest name of a consumer, in octets.
 const MAX_NAME_OCTETS: usize = 200;
@@ -23,7 +24,7 @@ fn subscribe(consumer: Option<Text<'_>>, after: Option<i64>) {
         c"INSERT INTO customers.consumers (consumer, position) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         &[TEXTOID, INT8OID],
     );
-    as_data_owner(|| {
+    as_writing_data_owner(|| {
         let consumer = named(consumer).or_raise().into();
         let after = given(after, "after").or_raise();
         // The place that the database keeps is set back with it; the consumer knows how far it was.
@@ -41,7 +42,7 @@ fn subscribe(consumer: Option<Text<'_>>, after: Option<i64>) {
 fn unsubscribe(consumer: Option<Text<'_>>) {
     static UNSUBSCRIBE: Statement =
         Statement::new(c"DELETE FROM customers.consumers WHERE consumer = $1", &[TEXTOID]);
-    as_data_owner(|| {
+    as_writing_data_owner(|| {
         let consumer = named(consumer).or_raise();
         connected(|_| UNSUBSCRIBE.run(&[consumer.into()], |_| {}));
     });
@@ -79,7 +80,7 @@ fn acknowledge(consumer: Option<Text<'_>>, up_to: Option<i64>) {
            WHERE consumer = $1",
         &[TEXTOID, INT8OID],
     );
-    as_data_owner(|| {
+    as_writing_data_owner(|| {
         let consumer = existing(consumer).or_raise();
         let up_to = given(up_to, "up_to").or_raise();
         let position = lock_position(consumer).or_raise();
@@ -99,7 +100,7 @@ fn ensure_read(position: i64) -> Result<(), Refusal> {
     let read = || position <= end_of_feed();
     let seen = (0..ATTEMPTS).any(|attempt| {
         if attempt > 0 {
-            wait_a_little();
+            sleep(Duration::from_millis(2));
         }
         read()
     });

@@ -7,7 +7,7 @@
 
 use super::positions::refuse_standby;
 use crate::customer::operation::{self, Operation};
-use crate::customer::schema::{EVENTS, READ_SEQUENCE};
+use crate::customer::schema::{EVENTS, POSITION_SEQUENCE, READ_SEQUENCE};
 use crate::postgres::error::OrRaise;
 use crate::postgres::ffi;
 use crate::postgres::partition::first_lower_bound;
@@ -73,6 +73,11 @@ pub enum Origin {
     OtherServer,
     /// No epoch is recorded: nothing was written here yet, or the first transaction is still open.
     Unrecorded,
+}
+
+/// The history of this server, as an epoch records it.
+pub fn history_here() -> String {
+    History::of(POSITION_SEQUENCE.oid()).text()
 }
 
 struct Epoch {

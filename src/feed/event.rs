@@ -53,6 +53,8 @@ impl Changed {
     pub const NOTHING: Self = Self { email: false, name: false, status: false };
 
     /// A registration sets all fields that have a value.
+    pub const EVERYTHING: Self = Self { email: true, name: true, status: true };
+
     pub fn registered(new: &CustomerRow) -> Self {
         Self { email: true, name: new.has_name(), status: true }
     }

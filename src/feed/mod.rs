@@ -5,12 +5,15 @@ mod document;
 mod epochs;
 pub mod event;
 mod event_writer;
+mod facts;
 pub mod notification;
 pub mod positions;
 mod pruning;
 mod reading;
 pub mod recording;
 pub mod worker;
+
+pub use facts::{POSITION_LOCKS, complete_to, has_worker, history_here, sent_by_worker};
 
 use crate::customer::enforcement;
 use crate::postgres::transaction::register_callbacks;

@@ -20,7 +20,7 @@ use pgrx::prelude::*;
 use std::cell::{Cell, RefCell};
 
 /// Distinguishes these locks among the user locks. 11 bits.
-const LOCKS: Class = Class(0x62D);
+pub const LOCKS: Class = Class(0x62D);
 
 thread_local! {
     /// The lock that the current transaction holds.

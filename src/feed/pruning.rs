@@ -2,7 +2,7 @@
 
 use super::epochs;
 use super::positions::{self, with_bounds};
-use crate::customer::data_owner::as_data_owner;
+use crate::customer::data_owner::as_writing_data_owner;
 use crate::customer::operation::{self, Operation};
 use crate::postgres::error::OrRaise;
 use crate::postgres::statement::Statement;
@@ -16,7 +16,7 @@ const CHUNK: i64 = 10_000;
 
 #[pg_extern(sql = false)]
 fn prune_events(older_than: Option<Interval>, max_events: Option<i32>) -> i64 {
-    as_data_owner(|| {
+    as_writing_data_owner(|| {
         let older_than = older_than.ok_or(Refusal::Missing { argument: "older_than" }).or_raise();
         if older_than.as_micros() < 0 {
             Refusal::Age.raise();

@@ -5,7 +5,7 @@ use super::event_writer::EventWriter;
 use super::notification::{self, Announcement, Sender};
 use super::positions::Positions;
 use crate::customer::enforcement::{self, Kind};
-use crate::customer::operation;
+use crate::customer::operation::{self, Republished};
 use crate::customer::row::{COUNT, CustomerRow};
 use crate::customer::schema::{CUSTOMER_COLUMNS, CUSTOMERS};
 use crate::postgres::error::{OrRaise, entry_point};
@@ -37,6 +37,17 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
         while let (Some(old), Some(new)) = (old_rows.next(numbers), new_rows.next(numbers)) {
             let (old, new) = (CustomerRow::new(old), CustomerRow::new(new));
             assert!(old.given_id() == new.given_id(), "the transition tables are not in step");
+            match operation::republishes() {
+                Some(Republished::Registered) => {
+                    record(Type::Registered, &new, Changed::registered(&new));
+                    continue;
+                }
+                Some(Republished::Updated) => {
+                    record(Type::Updated, &new, Changed::EVERYTHING);
+                    continue;
+                }
+                None => {}
+            }
             let changed = Changed::updated(&old, &new);
             if !changed.any() {
                 continue;

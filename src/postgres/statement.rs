@@ -215,6 +215,7 @@ pub struct Row<'rows> {
 
 impl<'rows> Row<'rows> {
     /// The value in column `ordinal`, counted from 1; None for NULL. Refuses a column whose type was changed.
+    #[track_caller]
     pub fn get<T: SqlType<'rows>>(&self, ordinal: i32) -> Option<T> {
         let mut is_null = false;
         // SAFETY: tuple and descriptor are from one SPI_tuptable, which outlives 'rows. SPI_getbinval and SPI_gettypeid

@@ -2,6 +2,7 @@
 
 use super::ffi;
 use pgrx::pg_sys;
+use std::time::Duration;
 
 /// Registers callbacks for the end of each transaction and of each savepoint, for the life of the backend.
 pub fn register_callbacks(
@@ -24,6 +25,12 @@ pub fn may_insert() -> bool {
             && !pg_sys::XactReadOnly
             && !ffi::IsInParallelMode()
     }
+}
+
+/// Whether the transaction must not write: it was begun so, or the server is a standby.
+pub fn is_read_only() -> bool {
+    // SAFETY: a variable of this process, which has one thread; RecoveryInProgress has no precondition.
+    unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() }
 }
 
 /// The id of the command that writes the current row: while a statement runs, its snapshot is active, and
@@ -65,10 +72,11 @@ pub fn flush_what_is_visible() {
     }
 }
 
-/// Sleeps for two milliseconds, and raises if the session was cancelled or terminated.
-pub fn wait_a_little() {
+/// Sleeps, and raises afterwards if the session was cancelled or terminated. For moments: PostgreSQL does not interrupt
+/// it.
+pub fn sleep(time: Duration) {
     // SAFETY: pg_usleep has no precondition.
-    unsafe { pg_sys::pg_usleep(2000) };
+    unsafe { pg_sys::pg_usleep(time.as_micros() as _) };
     check_for_interrupts();
 }
 

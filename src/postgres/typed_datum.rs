@@ -37,6 +37,7 @@ impl<'a> TypedDatum<'a> {
     }
 
     /// The value as a Rust type; None for NULL. Refuses a value of another SQL type.
+    #[track_caller]
     pub fn get<T: SqlType<'a>>(self) -> Option<T> {
         let datum = self.of_type(T::TYPE.value());
         // SAFETY: the type was compared; the datum is valid for 'a.
@@ -44,6 +45,7 @@ impl<'a> TypedDatum<'a> {
     }
 
     /// The datum; None for NULL. Refuses a value of another SQL type.
+    #[track_caller]
     pub fn of_type(self, r#type: Oid) -> Option<pg_sys::Datum> {
         if self.r#type != r#type {
             Refusal::OtherColumn.raise();

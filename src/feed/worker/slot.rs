@@ -88,6 +88,11 @@ pub fn has_worker(sequence: pg_sys::Oid) -> bool {
     my_slots().any(|slot| slot.latch().is_some() && slot.sent(sequence).is_some())
 }
 
+/// The position up to which the worker that runs has sent; None if none does.
+pub fn sent_by_worker(sequence: pg_sys::Oid) -> Option<i64> {
+    my_slots().filter(|slot| slot.latch().is_some()).find_map(|slot| slot.sent(sequence))
+}
+
 /// Wakes the worker. Must not fail: called when a commit cannot be undone any more.
 pub fn wake_worker() {
     if let Some(latch) = my_slots().find_map(Slot::latch) {

@@ -1,0 +1,32 @@
+-- The epochs as recorded: in order, and in agreement with the events that are there. $1: the history of this server, NULL
+-- on a standby.
+WITH epoch AS (
+    SELECT *, lag(first_position, 1, 0) OVER (ORDER BY epoch) AS previous_first FROM customers.feed_epochs
+)
+SELECT false AS ok,
+       format('epoch %1$s begins at %2$s, which is not above the epoch before it or where that ended: '
+              'UPDATE customers.feed_epochs SET previous_end = %3$s WHERE epoch = %1$s;', epoch, first_position,
+              greatest(previous_first - 1, pruned_to,
+                       (SELECT max(position) FROM customers.events WHERE position < first_position), 0)) AS detail
+  FROM epoch
+ WHERE first_position <= previous_first OR previous_end >= first_position OR previous_end < previous_first - 1
+UNION ALL
+SELECT false,
+       format('events up to %s count as pruned and %s of them are there: UPDATE customers.feed_epochs SET pruned_to = %s '
+              'WHERE pruned_to > %s;', pruned_to, count(*), min(position) - 1, min(position) - 1)
+  FROM customers.events, (SELECT max(pruned_to) AS pruned_to FROM customers.feed_epochs) AS epochs
+ WHERE position <= pruned_to
+ GROUP BY pruned_to
+UNION ALL
+SELECT false,
+       format('no epoch is recorded, though there are events: INSERT INTO customers.feed_epochs '
+              '(epoch, first_position, previous_end, began_at, pruned_to, history) VALUES (1, 1, 0, now(), %s, %L);',
+              min(position) - 1, $1)
+  FROM customers.events
+ WHERE $1 IS NOT NULL AND NOT EXISTS (SELECT FROM customers.feed_epochs)
+HAVING count(*) > 0
+UNION ALL
+SELECT true,
+       format('epoch %s was written by another server history; the next event begins another one', epoch)
+  FROM (SELECT epoch, history FROM customers.feed_epochs ORDER BY epoch DESC LIMIT 1) AS latest
+ WHERE history <> $1

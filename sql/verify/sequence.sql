@@ -1,0 +1,25 @@
+-- The sequence of positions: it must count by one without a cache, and stand at or beyond everything that was drawn.
+WITH known AS (
+    SELECT greatest(1, (SELECT max(position) FROM customers.events),
+                       (SELECT max(position) FROM customers.consumers),
+                       (SELECT max(greatest(pruned_to, first_position - 1)) FROM customers.feed_epochs)) AS highest
+)
+SELECT false AS ok,
+       format('the sequence stands behind the feed, so writers are refused: '
+              'SELECT setval(''customers.events_position_seq'', %s);', highest) AS detail
+  FROM known, customers.events_position_seq AS sequence
+ WHERE CASE WHEN is_called THEN last_value ELSE last_value - 1 END < highest
+   AND NOT (highest = 1 AND NOT EXISTS (SELECT FROM customers.events))
+UNION ALL
+SELECT false,
+       'the sequence does not count by one without a cache: '
+       'ALTER SEQUENCE customers.events_position_seq INCREMENT 1 CACHE 1 NO CYCLE MINVALUE 1 NO MAXVALUE;'
+  FROM pg_sequence
+ WHERE seqrelid = 'customers.events_position_seq'::regclass
+   AND (seqincrement, seqcache, seqcycle, seqmin) <> (1, 1, false, 1)
+UNION ALL
+SELECT seqmax - last_value > 1000000000,
+       format('%s positions are left of those that the sequence may give: '
+              'ALTER SEQUENCE customers.events_position_seq NO MAXVALUE;', seqmax - last_value)
+  FROM pg_sequence, customers.events_position_seq
+ WHERE seqrelid = 'customers.events_position_seq'::regclass AND seqmax - last_value <= 1000000000

@@ -1,0 +1,13 @@
+-- Whether a worker sends what notify = worker leaves to it. $1: the setting's value; $2: whether the worker serves
+-- this database.
+SELECT false AS ok,
+       format('customer_db.notify is "worker", but no worker serves this database, so writers notify in their own '
+              'transactions: %s restart the server. Or: ALTER DATABASE %I SET customer_db.notify = ''transaction'';',
+              CASE WHEN 'customer_db' = ANY (string_to_array(replace(current_setting('shared_preload_libraries'), ' ', ''), ','))
+                   THEN format('ALTER SYSTEM SET customer_db.databases = %L;',
+                               concat_ws(',', nullif(current_setting('customer_db.databases'), ''), current_database()))
+                   ELSE format('ALTER SYSTEM SET shared_preload_libraries = %L; ALTER SYSTEM SET customer_db.databases = %L;',
+                               concat_ws(',', nullif(current_setting('shared_preload_libraries'), ''), 'customer_db'),
+                               current_database())
+              END, current_database()) AS detail
+ WHERE $1 = 'worker' AND NOT $2

@@ -1,0 +1,214 @@
+//! verify(): whether this installation keeps its promises. Each check is a query in `sql/verify/` that returns what it
+//! found: whether that is in order, and what to type.
+
+use super::{access, attach};
+use crate::customer::schema::{CUSTOMERS, POSITION_SEQUENCE};
+use crate::feed;
+use crate::postgres::error::entry_point;
+use crate::postgres::result_set::ResultSet;
+use crate::postgres::statement::{Statement, connected, sql};
+use crate::postgres::text::Text;
+use crate::postgres::transaction::sleep;
+use crate::postgres::typed_datum::TypedDatum;
+use crate::refusal::broken_customer;
+use crate::settings::NOTIFY;
+use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, OIDOID, TEXTOID};
+use pgrx::prelude::*;
+use std::time::Duration;
+
+/// What a check has found: whether it is in order, and what to type where not.
+pub struct Finding {
+    pub ok: bool,
+    pub detail: String,
+}
+
+impl Finding {
+    pub fn problem(detail: String) -> Self {
+        Self { ok: false, detail }
+    }
+}
+
+/// A statement whose rows are findings.
+macro_rules! findings {
+    ($file:literal, $types:expr, $params:expr) => {{
+        static FINDINGS: Statement =
+            Statement::new(sql!(include_str!(concat!("../../sql/verify/", $file, ".sql"))), $types);
+        read_findings(&FINDINGS, $params)
+    }};
+    ($file:literal) => {
+        findings!($file, &[], &[])
+    };
+}
+
+#[pg_extern(sql = false)]
+fn verify<'call>(result: ResultSet<'call>) -> ResultSet<'call> {
+    entry_point(|| {
+        let mut rows = Vec::new();
+        let mut check = |name: &'static str, findings: Vec<Finding>| {
+            rows.push((name, findings));
+        };
+        let missing = attach::missing();
+        let is_whole = missing.is_empty();
+        check("version", version());
+        check("objects", missing);
+        check("disabled_triggers", findings!("disabled_triggers"));
+        check("trigger_order", findings!("trigger_order"));
+        check("indexes", findings!("indexes"));
+        check("inheritance", findings!("inheritance"));
+        check("unlogged", findings!("unlogged"));
+        check("strangers", findings!("strangers", &[OIDOID], &[access::extension_owner().into()]));
+        check(
+            "privileges",
+            findings!("privileges", &[OIDOID], &[access::extension_owner().into()]),
+        );
+        check("duties", access::incomplete_duties());
+        check("credentials", findings!("credentials"));
+        check("notify_queue", findings!("notify_queue"));
+        check("held_back", held_back());
+        for (name, findings) in CHECKS_OF_DATA {
+            // A query of tables that are not there would raise.
+            let unknown = || vec![Finding::problem(NOT_WHOLE.to_owned())];
+            check(name, if is_whole { CUSTOMERS.as_owner(findings) } else { unknown() });
+        }
+        let rows = rows.into_iter().map(|(name, findings)| {
+            let ok = findings.iter().all(|finding| finding.ok);
+            let mut details: Vec<_> = findings.into_iter().collect();
+            details.sort_by_key(|finding| finding.ok);
+            let details: Vec<_> = details.into_iter().map(|finding| finding.detail).collect();
+            let detail = (!details.is_empty()).then(|| details.join("\n"));
+            [name.into(), ok.into(), detail.into()]
+        });
+        result.fill_with([TEXTOID, BOOLOID, TEXTOID], rows)
+    })
+}
+
+type Check = fn() -> Vec<Finding>;
+
+/// The checks that read the tables, with the data owner's rights.
+const CHECKS_OF_DATA: [(&str, Check); 7] = [
+    ("worker", worker),
+    ("sequence", || findings!("sequence")),
+    ("epochs", || findings!("epochs", &[TEXTOID], &[feed::history_here().into()])),
+    ("consumers", || findings!("consumers", &[INT8OID], &[feed::complete_to().into()])),
+    ("erasures", || findings!("erasures")),
+    ("rows_keep_rules", rows_keep_rules),
+    ("rows_match_events", rows_match_events),
+];
+
+const NOT_WHOLE: &str =
+    "cannot be checked before the objects are there: SELECT customers.attach();";
+
+fn read_findings(statement: &Statement, params: &[TypedDatum]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    connected(|_| {
+        statement.read(params, |row| {
+            let detail = row.get::<Text>(2).map_or(String::new(), |text| text.lossy().into());
+            findings.push(Finding { ok: row.get(1) == Some(true), detail });
+        });
+    });
+    findings
+}
+
+fn version() -> Vec<Finding> {
+    static INSTALLED: Statement = Statement::new(
+        c"SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'customer_db'",
+        &[],
+    );
+    const LIBRARY: &str = env!("CARGO_PKG_VERSION");
+    let mut installed = String::new();
+    connected(|_| {
+        INSTALLED.read(&[], |row| {
+            installed = row.get::<Text>(1).map_or(String::new(), |text| text.lossy().into());
+        });
+    });
+    if installed == LIBRARY {
+        return Vec::new();
+    }
+    vec![Finding::problem(format!(
+        "the extension has version {installed}, the library that this session has loaded {LIBRARY}: \
+         ALTER EXTENSION customer_db UPDATE; or, if the library is the older one, connect again, and restart a server \
+         that preloads it"
+    ))]
+}
+
+/// Looks twice, so that a transaction which is about to end is not reported.
+fn held_back() -> Vec<Finding> {
+    const MOMENT: Duration = Duration::from_millis(200);
+    let look = || {
+        let class = i64::from(feed::POSITION_LOCKS);
+        findings!("held_back", &[INT8OID], &[class.into()])
+    };
+    let findings = look();
+    if findings.iter().all(|finding| finding.ok) {
+        return findings;
+    }
+    sleep(MOMENT);
+    let later = look();
+    later.into_iter().filter(|now| findings.iter().any(|then| then.detail == now.detail)).collect()
+}
+
+fn worker() -> Vec<Finding> {
+    let has_worker = POSITION_SEQUENCE.find().is_some_and(feed::has_worker);
+    let notify = NOTIFY.get().name();
+    findings!("worker", &[TEXTOID, BOOLOID], &[notify.into(), has_worker.into()])
+}
+
+fn rows_keep_rules() -> Vec<Finding> {
+    static BROKEN: Statement = Statement::new(
+        sql!(
+            "SELECT count(*), count(*) FILTER (WHERE customers.broken_rule(email, name, status) LIKE '%not in canonical form')
+               FROM customers.customers WHERE ",
+            broken_customer!()
+        ),
+        &[],
+    );
+    let (mut rows, mut not_canonical) = (0, 0);
+    connected(|_| {
+        BROKEN.read(&[], |row| {
+            rows = row.get(1).unwrap_or(0_i64);
+            not_canonical = row.get(2).unwrap_or(0_i64);
+        });
+    });
+    if rows == 0 {
+        return Vec::new();
+    }
+    let list = format!(
+        "{rows} customers break a rule: SELECT customer_id, customers.broken_rule(email, name, status) \
+         FROM customers.customers WHERE {};",
+        broken_customer!()
+    );
+    let mend = "those that are only not in canonical form: UPDATE customers.customers \
+                SET email = customers.canonical_email(email), name = customers.canonical_name(name) \
+                WHERE customers.broken_rule(email, name, status) LIKE '%not in canonical form';";
+    let details = if not_canonical > 0 { vec![list, mend.to_owned()] } else { vec![list] };
+    details.into_iter().map(Finding::problem).collect()
+}
+
+fn rows_match_events() -> Vec<Finding> {
+    static UNRECORDED: Statement = Statement::new(
+        sql!(
+            "SELECT count(*) FILTER (WHERE NOT is_unknown), count(*) FILTER (WHERE is_unknown) FROM (",
+            include_str!("../../sql/verify/unrecorded_customers.sql"),
+            ") AS unrecorded"
+        ),
+        &[],
+    );
+    let mut findings = Vec::new();
+    connected(|_| {
+        UNRECORDED.read(&[], |row| {
+            if let Some(differing @ 1..) = row.get::<i64>(1) {
+                findings.push(Finding::problem(format!(
+                    "{differing} customers are not as their events say: SELECT customers.record_missing_events();"
+                )));
+            }
+            if let Some(unknown @ 1..) = row.get::<i64>(2) {
+                let detail = format!(
+                    "{unknown} customers have no event, as after attach() of an existing table, so consumers do not \
+                     know them: SELECT customers.record_missing_events();"
+                );
+                findings.push(Finding { ok: true, detail });
+            }
+        });
+    });
+    findings
+}
