@@ -10,8 +10,10 @@ SELECT 'customer_db_feed_held_back_seconds', '{}',
        coalesce(max(extract(epoch FROM clock_timestamp() - coalesce(session.xact_start, prepared.prepared))), 0)
   FROM pg_locks AS lock
   LEFT JOIN pg_stat_activity AS session ON session.pid = lock.pid
-  LEFT JOIN pg_prepared_xacts AS prepared ON lock.pid IS NULL
-                                         AND lock.virtualtransaction = '-1/' || prepared.transaction
+  -- A prepared transaction has no session; it is known by the lock on its own id.
+  LEFT JOIN pg_locks AS own_id ON lock.pid IS NULL AND own_id.pid IS NULL AND own_id.locktype = 'transactionid'
+                              AND own_id.virtualtransaction = lock.virtualtransaction
+  LEFT JOIN pg_prepared_xacts AS prepared ON prepared.transaction = own_id.transactionid
  WHERE lock.locktype = 'userlock' AND lock.granted
    AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
    AND lock.classid::bigint >> 21 = $2

@@ -9,8 +9,10 @@ SELECT coalesce(session.state LIKE 'active%' AND session.xact_start > clock_time
        END AS detail
   FROM pg_locks AS lock
   LEFT JOIN pg_stat_activity AS session ON session.pid = lock.pid
-  LEFT JOIN pg_prepared_xacts AS prepared ON lock.pid IS NULL
-                                         AND lock.virtualtransaction = '-1/' || prepared.transaction
+  -- A prepared transaction has no session; it is known by the lock on its own id.
+  LEFT JOIN pg_locks AS own_id ON lock.pid IS NULL AND own_id.pid IS NULL AND own_id.locktype = 'transactionid'
+                              AND own_id.virtualtransaction = lock.virtualtransaction
+  LEFT JOIN pg_prepared_xacts AS prepared ON prepared.transaction = own_id.transactionid
  WHERE lock.locktype = 'userlock' AND lock.granted AND lock.pid IS DISTINCT FROM pg_backend_pid()
    AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
    AND lock.classid::bigint >> 21 = $1

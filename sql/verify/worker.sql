@@ -2,12 +2,14 @@
 -- this database.
 SELECT false AS ok,
        format('customer_db.notify is "worker", but no worker serves this database, so writers notify in their own '
-              'transactions: %s restart the server. Or: ALTER DATABASE %I SET customer_db.notify = ''transaction'';',
+              'transactions: LOAD ''customer_db''; %s restart the server. Or: ALTER DATABASE %I SET customer_db.notify = ''transaction'';',
               CASE WHEN 'customer_db' = ANY (string_to_array(replace(current_setting('shared_preload_libraries'), ' ', ''), ','))
                    THEN format('ALTER SYSTEM SET customer_db.databases = %L;',
                                concat_ws(',', nullif(current_setting('customer_db.databases'), ''), current_database()))
-                   ELSE format('ALTER SYSTEM SET shared_preload_libraries = %L; ALTER SYSTEM SET customer_db.databases = %L;',
-                               concat_ws(',', nullif(current_setting('shared_preload_libraries'), ''), 'customer_db'),
+                   ELSE format('ALTER SYSTEM SET shared_preload_libraries = %s; ALTER SYSTEM SET customer_db.databases = %L;',
+                               (SELECT string_agg(quote_literal(trim(library)), ', ')
+                                  FROM regexp_split_to_table(concat_ws(',', nullif(current_setting('shared_preload_libraries'), ''),
+                                                                       'customer_db'), ',') AS library),
                                current_database())
               END, current_database()) AS detail
  WHERE $1 = 'worker' AND NOT $2

@@ -180,7 +180,7 @@ fn rows_keep_rules() -> Vec<Finding> {
     let mend = "those that are only not in canonical form: UPDATE customers.customers \
                 SET email = customers.canonical_email(email), name = customers.canonical_name(name) \
                 WHERE customers.broken_rule(email, name, status) LIKE '%not in canonical form';";
-    let details = if not_canonical > 0 { vec![list, mend.to_owned()] } else { vec![list] };
+    let details = if not_canonical > 0 { vec![mend.to_owned(), list] } else { vec![list] };
     details.into_iter().map(Finding::problem).collect()
 }
 

@@ -6,3 +6,5 @@ mod documentation;
 mod dumping;
 mod installing;
 mod loading;
+mod upgrading;
+mod verifying;
