@@ -1,6 +1,6 @@
 \echo Use "ALTER EXTENSION customer_db UPDATE TO '0.2.0'" to load this file. \quit
 
--- New: verify(), metrics(), duties(), record_missing_events(), the view duty_marks.
+-- New: verify(), metrics(), duties(), record_missing_events(), offenders(), the table duty_marks.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- A session that loaded the library before it was replaced lacks the functions of this version.
@@ -46,24 +46,78 @@ COMMENT ON FUNCTION customers.record_missing_events(int) IS
 max_customers: at most so many in this call; NULL for all.
 For the owner of the extension. Refuses with 22023 (max_customers below 0), 25001 (outside READ COMMITTED), 25006 (nothing may be written here).';
 
--- As sql/attach/views.sql creates it; attach() of the new library may have done so before.
+CREATE FUNCTION customers.offenders()
+    RETURNS TABLE (customer_id uuid, problems text[], canonical_email text, canonical_name text, collides_with uuid[])
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $offenders$
+        WITH judged AS (
+            SELECT customer_id, status, registered_at, updated_at,
+                   customers.broken_rule(email, name, status) AS broken,
+                   customers.broken_rule(email, NULL, 'ACTIVE') AS about_email,
+                   customers.broken_rule('a@example.com', name, 'ACTIVE') AS about_name,
+                   customers.broken_rule('a@example.com', NULL, status) AS about_status,
+                   email, name,
+                   -- An adopted table need not have the column.
+                   to_jsonb(customer) AS all_columns
+              FROM customers.customers AS customer
+        ), mended AS (
+            SELECT *,
+                   CASE WHEN about_email IS NULL OR about_email LIKE '%not in canonical form'
+                        THEN customers.canonical_email(email) ELSE email END AS mended_email,
+                   CASE WHEN about_name IS NULL OR about_name LIKE '%not in canonical form'
+                        THEN customers.canonical_name(name) END AS mended_name
+              FROM judged
+        ), compared AS (
+            SELECT *,
+                   array_agg(customer_id) OVER (PARTITION BY mended_email) AS same_address,
+                   count(*) OVER (PARTITION BY customer_id) AS same_id,
+                   all_columns ? 'version' AND coalesce((all_columns ->> 'version')::bigint, 0) < 1 AS has_no_version
+              FROM mended
+        )
+        SELECT customer_id,
+               array_remove(ARRAY[
+                   CASE WHEN broken IS NOT NULL THEN about_email END,
+                   CASE WHEN broken IS NOT NULL THEN about_name END,
+                   CASE WHEN broken IS NOT NULL THEN about_status END,
+                   CASE WHEN customer_id IS NULL THEN 'customer_id is NULL' END,
+                   CASE WHEN same_id > 1 THEN 'customer_id is that of several customers' END,
+                   CASE WHEN registered_at IS NULL THEN 'registered_at is NULL' END,
+                   CASE WHEN registered_at > clock_timestamp() THEN 'registered_at is in the future' END,
+                   CASE WHEN registered_at < '1900-01-01 00:00:00+00' THEN 'registered_at is before 1900' END,
+                   CASE WHEN updated_at IS NULL THEN 'updated_at is NULL' END,
+                   CASE WHEN has_no_version THEN 'version is NULL or below 1' END,
+                   CASE WHEN cardinality(same_address) > 1 THEN 'the address is that of several customers' END], NULL),
+               CASE WHEN about_email IS NULL OR about_email LIKE '%not in canonical form' THEN mended_email END,
+               mended_name,
+               nullif(array_remove(same_address, customer_id), '{}')
+          FROM compared
+         WHERE broken IS NOT NULL OR customer_id IS NULL OR same_id > 1 OR cardinality(same_address) > 1
+            OR registered_at IS NULL OR registered_at > clock_timestamp()
+            OR registered_at < '1900-01-01 00:00:00+00' OR updated_at IS NULL OR has_no_version
+         ORDER BY mended_email, customer_id
+    $offenders$;
+COMMENT ON FUNCTION customers.offenders() IS
+'Rows of customers.customers that break a rule or share an id or, in canonical form, an address with another: what attach() refuses. For each every problem, the canonical form of address and name (NULL where there is none), and the ids that it collides with. Reads all customers.
+Shows personal data; for the owner of customers.customers. Refuses nothing.';
+
+-- As sql/attach/tables.sql creates it; attach() of the new library may have done so before.
 DO $marks$
 DECLARE
     data_owner regrole = (SELECT relowner FROM pg_class WHERE oid = to_regclass('customers.customers'));
     granted    record;
 BEGIN
     IF to_regclass('customers.duty_marks') IS NULL THEN
-        CREATE VIEW customers.duty_marks AS
-        SELECT NULL::boolean AS writer,
-               NULL::boolean AS reader,
-               NULL::boolean AS support,
-               NULL::boolean AS consumer,
-               NULL::boolean AS auditor,
-               NULL::boolean AS privacy,
-               NULL::boolean AS operator
-         WHERE false;
-        ALTER EXTENSION customer_db DROP VIEW customers.duty_marks;
-        COMMENT ON VIEW customers.duty_marks IS 'Marks duties: a role that holds REFERENCES on a column was given the duty of its name. Has no rows; see customers.duties().';
+        CREATE TABLE customers.duty_marks (
+            writer   boolean,
+            reader   boolean,
+            support  boolean,
+            consumer boolean,
+            auditor  boolean,
+            privacy  boolean,
+            operator boolean
+        );
+        ALTER EXTENSION customer_db DROP TABLE customers.duty_marks;
+        COMMENT ON TABLE customers.duty_marks IS 'Marks duties: a role that holds REFERENCES on a column was given the duty of its name. Has no rows; see customers.duties().';
         COMMENT ON COLUMN customers.duty_marks.writer IS 'Marks the duty writer';
         COMMENT ON COLUMN customers.duty_marks.reader IS 'Marks the duty reader';
         COMMENT ON COLUMN customers.duty_marks.support IS 'Marks the duty support';
@@ -72,7 +126,7 @@ BEGIN
         COMMENT ON COLUMN customers.duty_marks.privacy IS 'Marks the duty privacy';
         COMMENT ON COLUMN customers.duty_marks.operator IS 'Marks the duty operator';
         IF data_owner IS NOT NULL THEN
-            EXECUTE format('ALTER VIEW customers.duty_marks OWNER TO %s', data_owner);
+            EXECUTE format('ALTER TABLE customers.duty_marks OWNER TO %s', data_owner);
         END IF;
     END IF;
 
@@ -82,7 +136,7 @@ BEGIN
                CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS grantee
           FROM pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner)))
          WHERE pronamespace = 'customers'::regnamespace AND grantee <> proowner
-           AND proname IN ('verify', 'metrics', 'duties', 'record_missing_events')
+           AND proname IN ('verify', 'metrics', 'duties', 'record_missing_events', 'offenders')
         UNION
         SELECT 'TABLE', 'customers.duty_marks', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
           FROM pg_class, aclexplode(relacl)
@@ -111,7 +165,7 @@ BEGIN
     LOOP
         EXECUTE format('GRANT REFERENCES (%I) ON customers.duty_marks TO %s', granted.duty, granted.role);
         IF granted.duty = 'operator' THEN
-            EXECUTE format('GRANT EXECUTE ON FUNCTION customers.verify(), customers.metrics(), customers.duties() TO %s',
+            EXECUTE format('GRANT EXECUTE ON FUNCTION customers.verify(), customers.metrics() TO %s',
                            granted.role);
         ELSIF granted.duty = 'reader' THEN
             EXECUTE format('REVOKE SELECT (version) ON customers.customers FROM %s', granted.role);

@@ -10,17 +10,6 @@ pub struct Facts {
     pub hint: String,
 }
 
-/// The SQL condition that is true for a row of customers.customers which breaks a rule.
-macro_rules! broken_customer {
-    () => {
-        "customers.broken_rule(email, name, status) IS NOT NULL OR customer_id IS NULL \
-         OR registered_at IS NULL OR registered_at > clock_timestamp() \
-         OR registered_at < '1900-01-01 00:00:00+00' OR updated_at IS NULL \
-         OR version IS NULL OR version < 1"
-    };
-}
-pub(crate) use broken_customer;
-
 /// What identifies a PostgreSQL error.
 pub struct PostgresError<'a> {
     pub sqlstate: &'a str,
@@ -240,6 +229,10 @@ refusals! {
         "customers.{table} is not the table that customer_db works with"
         detail "It lacks {lacks}."
         hint "Rename it, or give it the columns that the reference lists.";
+    NotAdoptable { table: String, problems: String } "55000"
+        "customers.{table} is not the table that customer_db works with"
+        detail "{problems}"
+        hint "Mend it as DETAIL says, or rename the table, and attach again.";
     OtherColumn "55000"
         "a column of the schema customers has another type than it was made with"
         hint "Give it back the type that the reference lists.";
@@ -263,23 +256,22 @@ refusals! {
     BrokenRules { rows: i64 } "55000"
         "customers.customers has rows that break a rule"
         detail "There are {rows} of them."
-        hint concat!(
-            "Mend them first: SELECT customer_id, customers.broken_rule(email, name, status) \
-             FROM customers.customers WHERE ",
-            broken_customer!()
-        );
+        hint "Mend them first. They are listed, with their canonical forms and whom these collide with, by: \
+              SELECT * FROM customers.offenders();";
+    BrokenVersions { rows: i64 } "55000"
+        "customers.customers has rows without a version"
+        detail "There are {rows} of them."
+        hint "Mend them first, by an UPDATE that sets it to 1. They are listed by: \
+              SELECT * FROM customers.offenders();";
     Shared { values: i64 } "55000"
         "customers.customers has addresses or ids that stand more than once"
         detail "There are {values} of them."
-        hint "Mend them first: SELECT customer_id, email FROM customers.customers AS customer \
-              WHERE EXISTS (SELECT FROM customers.customers AS other \
-              WHERE other.ctid <> customer.ctid \
-              AND (other.email = customer.email OR other.customer_id = customer.customer_id))";
+        hint "Mend them first. They are listed by: SELECT * FROM customers.offenders();";
     OnlyAsTrigger "39P01"
         "this is a trigger function, for the triggers that attach() creates"
         hint "Call attach() to have the triggers created.";
     NotTheOwner "42501"
-        "duties are the owner's to grant"
+        "this is for the owner of the extension"
         hint "Ask a superuser or the owner of the extension.";
     UnknownDuty "22023"
         "no such duty"

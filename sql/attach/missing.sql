@@ -14,7 +14,7 @@ WITH wanted_trigger ("table", name, function, type, old_rows, new_rows) AS (
 SELECT format('the %s customers.%s is missing', kind, name) AS problem
   FROM (VALUES ('table', 'r', 'customers'), ('table', 'rp', 'events'), ('table', 'r', 'consumers'),
                ('table', 'r', 'erasures'), ('table', 'r', 'feed_epochs'), ('sequence', 'S', 'events_position_seq'),
-               ('sequence', 'S', 'feed_read_seq'), ('view', 'v', 'customers_masked'), ('view', 'v', 'duty_marks'),
+               ('sequence', 'S', 'feed_read_seq'), ('table', 'r', 'duty_marks'), ('view', 'v', 'customers_masked'),
                ('index', 'iI', 'idx_customers_status'), ('index', 'iI', 'idx_events_customer')) AS wanted (kind, kinds, name)
  WHERE NOT EXISTS (SELECT FROM pg_class
                     WHERE relnamespace = to_regnamespace('customers') AND relname = wanted.name

@@ -89,7 +89,29 @@ COMMENT ON COLUMN customers.feed_epochs.pruned_to IS 'The highest position that 
 COMMENT ON COLUMN customers.feed_epochs.history IS 'What wrote it: system identifier, OIDs of database and sequence, timeline';
 COMMENT ON SEQUENCE customers.feed_read_seq IS 'The last event that was there, with all before it, when a reader last got events';
 
+-- grant_access() marks a duty by REFERENCES on the column of its name, which permits nothing: the table has no rows, and no
+-- key for a foreign key to reference. Unlike privileges on functions, marks are in every dump of the schema and outlive the
+-- extension.
+CREATE TABLE IF NOT EXISTS customers.duty_marks (
+    writer   boolean,
+    reader   boolean,
+    support  boolean,
+    consumer boolean,
+    auditor  boolean,
+    privacy  boolean,
+    operator boolean
+);
+COMMENT ON TABLE customers.duty_marks IS 'Marks duties: a role that holds REFERENCES on a column was given the duty of its name. Has no rows; see customers.duties().';
+COMMENT ON COLUMN customers.duty_marks.writer IS 'Marks the duty writer';
+COMMENT ON COLUMN customers.duty_marks.reader IS 'Marks the duty reader';
+COMMENT ON COLUMN customers.duty_marks.support IS 'Marks the duty support';
+COMMENT ON COLUMN customers.duty_marks.consumer IS 'Marks the duty consumer';
+COMMENT ON COLUMN customers.duty_marks.auditor IS 'Marks the duty auditor';
+COMMENT ON COLUMN customers.duty_marks.privacy IS 'Marks the duty privacy';
+COMMENT ON COLUMN customers.duty_marks.operator IS 'Marks the duty operator';
+
 REVOKE ALL ON SCHEMA customers FROM PUBLIC;
-REVOKE ALL ON customers.customers, customers.events, customers.consumers, customers.erasures, customers.feed_epochs
+REVOKE ALL ON customers.customers, customers.events, customers.consumers, customers.erasures, customers.feed_epochs,
+              customers.duty_marks
   FROM PUBLIC;
 REVOKE ALL ON SEQUENCE customers.events_position_seq, customers.feed_read_seq FROM PUBLIC;

@@ -42,3 +42,57 @@ CREATE FUNCTION metrics()
 COMMENT ON FUNCTION metrics() IS
 'Measures of the installation under Prometheus names, for a scraper that asks every few seconds: feed, consumers, customers by status, worker, NOTIFY queue, epochs, erasures. Tables above 8 MB are not counted: PostgreSQL''s estimates are taken, which VACUUM and ANALYZE renew. Shows no personal data.
 Refuses with 55000 (the tables are not there).';
+
+CREATE FUNCTION offenders()
+    RETURNS TABLE (customer_id uuid, problems text[], canonical_email text, canonical_name text, collides_with uuid[])
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $offenders$
+        WITH judged AS (
+            SELECT customer_id, status, registered_at, updated_at,
+                   customers.broken_rule(email, name, status) AS broken,
+                   customers.broken_rule(email, NULL, 'ACTIVE') AS about_email,
+                   customers.broken_rule('a@example.com', name, 'ACTIVE') AS about_name,
+                   customers.broken_rule('a@example.com', NULL, status) AS about_status,
+                   email, name,
+                   -- An adopted table need not have the column.
+                   to_jsonb(customer) AS all_columns
+              FROM customers.customers AS customer
+        ), mended AS (
+            SELECT *,
+                   CASE WHEN about_email IS NULL OR about_email LIKE '%not in canonical form'
+                        THEN customers.canonical_email(email) ELSE email END AS mended_email,
+                   CASE WHEN about_name IS NULL OR about_name LIKE '%not in canonical form'
+                        THEN customers.canonical_name(name) END AS mended_name
+              FROM judged
+        ), compared AS (
+            SELECT *,
+                   array_agg(customer_id) OVER (PARTITION BY mended_email) AS same_address,
+                   count(*) OVER (PARTITION BY customer_id) AS same_id,
+                   all_columns ? 'version' AND coalesce((all_columns ->> 'version')::bigint, 0) < 1 AS has_no_version
+              FROM mended
+        )
+        SELECT customer_id,
+               array_remove(ARRAY[
+                   CASE WHEN broken IS NOT NULL THEN about_email END,
+                   CASE WHEN broken IS NOT NULL THEN about_name END,
+                   CASE WHEN broken IS NOT NULL THEN about_status END,
+                   CASE WHEN customer_id IS NULL THEN 'customer_id is NULL' END,
+                   CASE WHEN same_id > 1 THEN 'customer_id is that of several customers' END,
+                   CASE WHEN registered_at IS NULL THEN 'registered_at is NULL' END,
+                   CASE WHEN registered_at > clock_timestamp() THEN 'registered_at is in the future' END,
+                   CASE WHEN registered_at < '1900-01-01 00:00:00+00' THEN 'registered_at is before 1900' END,
+                   CASE WHEN updated_at IS NULL THEN 'updated_at is NULL' END,
+                   CASE WHEN has_no_version THEN 'version is NULL or below 1' END,
+                   CASE WHEN cardinality(same_address) > 1 THEN 'the address is that of several customers' END], NULL),
+               CASE WHEN about_email IS NULL OR about_email LIKE '%not in canonical form' THEN mended_email END,
+               mended_name,
+               nullif(array_remove(same_address, customer_id), '{}')
+          FROM compared
+         WHERE broken IS NOT NULL OR customer_id IS NULL OR same_id > 1 OR cardinality(same_address) > 1
+            OR registered_at IS NULL OR registered_at > clock_timestamp()
+            OR registered_at < '1900-01-01 00:00:00+00' OR updated_at IS NULL OR has_no_version
+         ORDER BY mended_email, customer_id
+    $offenders$;
+COMMENT ON FUNCTION offenders() IS
+'Rows of customers.customers that break a rule or share an id or, in canonical form, an address with another: what attach() refuses. For each every problem, the canonical form of address and name (NULL where there is none), and the ids that it collides with. Reads all customers.
+Shows personal data; for the owner of customers.customers. Refuses nothing.';

@@ -26,11 +26,11 @@ WITH feed (relid) AS (
     SELECT consumer, position, unread, since
       FROM customers.consumers
       LEFT JOIN LATERAL (SELECT occurred_at AS since FROM customers.events AS event
-                          WHERE event.position > consumers.position AND event.position <= $1
+                          WHERE event.position > consumers.position AND event.position <= coalesce($1, 9223372036854775807)
                           ORDER BY event.position LIMIT 1) AS oldest ON true
      CROSS JOIN LATERAL (SELECT count(*) AS unread
                            FROM (SELECT FROM customers.events AS event
-                                  WHERE event.position > consumers.position AND event.position <= $1
+                                  WHERE event.position > consumers.position AND event.position <= coalesce($1, 9223372036854775807)
                                   LIMIT 100000) AS unread_events) AS counted
 )
 SELECT name, labels::jsonb, value::float8 FROM (

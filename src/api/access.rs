@@ -14,8 +14,8 @@ use pgrx::prelude::*;
 /// Privileges are written as in GRANT and REVOKE, and as regprocedure and regclass print names.
 struct Duty {
     name: &'static str,
-    /// The first marks the duty: a role that has it has the duty. It permits nothing, since no foreign key can reference
-    /// a view; and it stays when the functions are dropped with the extension, or left out of a dump.
+    /// The first marks the duty: a role that has it has the duty. It permits nothing, since the table has
+    /// no key for a foreign key to reference; and it stays when the functions are dropped with the extension, or left out of a dump.
     privileges: &'static [&'static str],
     /// Privileges that other duties have too.
     shared: &'static [&'static str],
@@ -97,7 +97,6 @@ const DUTIES: [Duty; 7] = [
             "REFERENCES (operator) ON TABLE customers.duty_marks",
             "EXECUTE ON FUNCTION customers.verify()",
             "EXECUTE ON FUNCTION customers.metrics()",
-            "EXECUTE ON FUNCTION customers.duties()",
             "EXECUTE ON FUNCTION customers.prune_events(interval,integer)",
         ],
         shared: &[],
@@ -110,6 +109,7 @@ fn grant_access(role: Option<pg_sys::Oid>, duty: Option<Text<'_>>) {
         refuse_read_only();
         let (duty, role) = (find_duty(duty).or_raise(), Role::find(role).or_raise());
         expect_owner().or_raise();
+        expect_marks().or_raise();
         run(&format!("GRANT USAGE ON SCHEMA customers TO {}", role.quoted));
         for privilege in duty.all() {
             run(&format!("GRANT {privilege} TO {}", role.quoted));
@@ -123,6 +123,7 @@ fn revoke_access(role: Option<pg_sys::Oid>, duty: Option<Text<'_>>) {
         refuse_read_only();
         let (duty, role) = (find_duty(duty).or_raise(), Role::find(role).or_raise());
         expect_owner().or_raise();
+        expect_marks().or_raise();
         if !role.has(duty) {
             return;
         }
@@ -175,17 +176,18 @@ impl Duty {
     }
 }
 
-/// Without this check, PostgreSQL would only warn a caller that lacks the grant option.
-fn expect_owner() -> Result<(), Refusal> {
+/// Refuses whoever is not the extension's owner: PostgreSQL would only warn a caller that lacks the grant option.
+pub fn expect_owner() -> Result<(), Refusal> {
     static OWNS: Statement = Statement::new(
         c"SELECT pg_has_role(extowner, 'USAGE') FROM pg_extension WHERE extname = 'customer_db'",
         &[],
     );
+    if OWNS.read_value(&[]) == Some(true) { Ok(()) } else { Err(Refusal::NotTheOwner) }
+}
+
+fn expect_marks() -> Result<(), Refusal> {
     static HAS_MARKS: Statement =
         Statement::new(c"SELECT to_regclass('customers.duty_marks') IS NOT NULL", &[]);
-    if OWNS.read_value(&[]) != Some(true) {
-        return Err(Refusal::NotTheOwner);
-    }
     if HAS_MARKS.read_value(&[]) == Some(true) { Ok(()) } else { Err(Refusal::OutOfDate) }
 }
 

@@ -1,12 +1,13 @@
 //! attach(): creates or completes everything in the schema except functions and types.
 
+use super::access;
 use super::verify::Finding;
 use crate::customer::data_owner::{refuse_distributed, refuse_read_only};
-use crate::customer::schema::{CUSTOMERS, TABLES};
+use crate::customer::schema::{CUSTOMERS, TABLES, broken_customer};
 use crate::postgres::error::{OrRaise, entry_point};
 use crate::postgres::statement::{Statement, connected, run_script as run, sql};
 use crate::postgres::text::Text;
-use crate::refusal::{Refusal, broken_customer};
+use crate::refusal::Refusal;
 use crate::rules::status::{self, Status};
 use crate::rules::{BrokenRule, email, name};
 use pgrx::pg_sys::BuiltinOid::{OIDOID, TEXTARRAYOID};
@@ -24,6 +25,7 @@ fn attach() {
             Refusal::CitusWorker.raise();
         }
         refuse_read_only();
+        access::expect_owner().or_raise();
         run(include_str!("../../sql/attach/owners.sql"));
         refuse_distributed();
         ensure_columns().or_raise();
@@ -44,6 +46,7 @@ fn attach() {
         }
         run(include_str!("../../sql/attach/remember_relations.sql"));
         if adopts {
+            run(include_str!("../../sql/attach/warnings.sql"));
             CUSTOMERS.as_restricted_owner(|| run(include_str!("../../sql/attach/collation.sql")));
             run(include_str!("../../sql/attach/adopt.sql"));
         }
@@ -68,7 +71,7 @@ pub fn missing() -> Vec<Finding> {
     missing
 }
 
-/// Refuses existing tables that lack a column which the functions need.
+/// Refuses existing tables without the columns which the functions need.
 fn ensure_columns() -> Result<(), Refusal> {
     static LACKING: Statement = Statement::new(
         sql!(include_str!("../../sql/attach/lacking.sql")),
@@ -88,7 +91,7 @@ fn ensure_columns() -> Result<(), Refusal> {
     connected(|_| {
         LACKING.read(&params, |row| {
             let text = |column| row.get::<Text>(column).map_or(String::new(), |t| t.lossy().into());
-            lacking = Err(Refusal::OtherTable { table: text(1), lacks: text(2) });
+            lacking = Err(Refusal::NotAdoptable { table: text(1), problems: text(2) });
         });
     });
     lacking
@@ -108,8 +111,21 @@ fn ensure_rows_keep_rules() -> Result<(), Refusal> {
                                  GROUP BY customer_id HAVING count(*) > 1) AS shared",
         &[],
     );
+    static HAS_VERSION: Statement = Statement::new(
+        c"SELECT true FROM pg_attribute WHERE attrelid = $1 AND attname = 'version' AND NOT attisdropped",
+        &[OIDOID],
+    );
+    static BROKEN_VERSION: Statement = Statement::new(
+        c"SELECT count(*) FROM customers.customers WHERE version IS NULL OR version < 1",
+        &[],
+    );
     if let Some(rows @ 1..) = BROKEN.value(&[]) {
         return Err(Refusal::BrokenRules { rows });
+    }
+    if HAS_VERSION.value(&[CUSTOMERS.oid().into()]) == Some(true)
+        && let Some(rows @ 1..) = BROKEN_VERSION.value(&[])
+    {
+        return Err(Refusal::BrokenVersions { rows });
     }
     if let Some(values @ 1..) = SHARED.value(&[]) {
         return Err(Refusal::Shared { values });

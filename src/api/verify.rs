@@ -2,7 +2,7 @@
 //! found: whether that is in order, and what to type.
 
 use super::{access, attach};
-use crate::customer::schema::{CUSTOMERS, POSITION_SEQUENCE};
+use crate::customer::schema::{CUSTOMERS, POSITION_SEQUENCE, broken_customer};
 use crate::feed;
 use crate::postgres::error::entry_point;
 use crate::postgres::result_set::ResultSet;
@@ -10,7 +10,6 @@ use crate::postgres::statement::{Statement, connected, sql};
 use crate::postgres::text::Text;
 use crate::postgres::transaction::sleep;
 use crate::postgres::typed_datum::TypedDatum;
-use crate::refusal::broken_customer;
 use crate::settings::NOTIFY;
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, OIDOID, TEXTOID};
 use pgrx::prelude::*;
@@ -172,11 +171,7 @@ fn rows_keep_rules() -> Vec<Finding> {
     if rows == 0 {
         return Vec::new();
     }
-    let list = format!(
-        "{rows} customers break a rule: SELECT customer_id, customers.broken_rule(email, name, status) \
-         FROM customers.customers WHERE {};",
-        broken_customer!()
-    );
+    let list = format!("{rows} customers break a rule: SELECT * FROM customers.offenders();");
     let mend = "those that are only not in canonical form: UPDATE customers.customers \
                 SET email = customers.canonical_email(email), name = customers.canonical_name(name) \
                 WHERE customers.broken_rule(email, name, status) LIKE '%not in canonical form';";

@@ -76,6 +76,17 @@ pub const TABLES: [(&str, &[Column]); 5] = [
     ("feed_epochs", &EPOCH_COLUMNS),
 ];
 
+/// The SQL condition that is true for a row of customers.customers which breaks a rule, but for its version, a column
+/// that an adopted table need not have.
+macro_rules! broken_customer {
+    () => {
+        "customers.broken_rule(email, name, status) IS NOT NULL OR customer_id IS NULL \
+         OR registered_at IS NULL OR registered_at > clock_timestamp() \
+         OR registered_at < '1900-01-01 00:00:00+00' OR updated_at IS NULL"
+    };
+}
+pub(crate) use broken_customer;
+
 /// Whether a table of customers has the defaults that it was created with.
 pub fn has_original_defaults(table: Oid) -> bool {
     const OURS: [(&[u8], &[u8]); 3] = [

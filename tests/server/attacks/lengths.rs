@@ -1,13 +1,13 @@
 //! Promise: an input that is too long is refused before it is processed, so that time and memory of a
 //! refusal do not grow with it.
 
-use crate::kit::attack::{SECRET, octets, past_the_triggers};
+use crate::kit::attack::{SECRET, octets, past_the_triggers, processor_time};
 use crate::kit::calls::{attempt, functions, seeded};
 use crate::kit::{
-    Database, assert_refused, call, contents, database, one, pid, register_ann, stored,
+    Database, assert_refused, call, contents, database, on_16, one, pid, register_ann, stored,
 };
 use postgres::Client;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The length in octets of the text in an attack.
 const VAST: u64 = 60_000_000;
@@ -42,12 +42,16 @@ fn assert_refused_at_once(
     let backend = pid(&mut client);
     client
         .batch_execute(&format!(
-            "LOAD 'customer_db'; SET jit = off; SET statement_timeout = '{times}s'"
+            "LOAD 'customer_db'; SET jit = off; SET statement_timeout = '{}s'",
+            30 * times
         ))
         .unwrap();
-    let before = octets(backend, "VmHWM");
+    let (before, started) = (octets(backend, "VmHWM"), processor_time(backend));
     let told: Vec<String> = one(&mut client, "SELECT public.refusal_of($1)", &[&statement]);
     let taken = octets(backend, "VmHWM") - before;
+    // Other processes may be at work, so time on the clock says nothing.
+    let worked = processor_time(backend) - started;
+    assert!(worked < Duration::from_secs(times), "{statement}: {worked:?}");
     assert!(sqlstates.contains(&told[0].as_str()), "{statement}: {told:?}");
     assert!(!told[3].is_empty(), "{statement}: no HINT: {told:?}");
     assert!(!told.concat().to_lowercase().contains(SECRET), "{statement}");
@@ -116,6 +120,9 @@ fn text_that_is_too_long_for_its_argument_is_refused_at_once() {
 /// without any work is within the limits.
 #[test]
 fn a_refusal_without_any_work_is_at_once() {
+    if !on_16() {
+        return;
+    }
     let database = seeded();
     database
         .connect()
@@ -174,6 +181,9 @@ const DOCUMENTS: &str = "
 
 #[test]
 fn text_that_is_too_long_in_a_document_is_refused_at_once() {
+    if !on_16() {
+        return;
+    }
     let database = seeded();
     let mut client = database.connect();
     client.batch_execute(REFUSAL_OF).unwrap();
@@ -377,10 +387,12 @@ fn an_erasure_that_takes_long_can_be_cancelled() {
     let mut client = database.connect();
     let id = with_a_vast_reason(&mut client);
     client.batch_execute("SET statement_timeout = '500ms'").unwrap();
-    let since = Instant::now();
+    let backend = pid(&mut client);
+    let started = processor_time(backend);
     let erase = format!("SELECT customers.erase_customer('{id}')");
     let error = attempt(&mut client, &erase);
     // It may succeed in time, but not be cancelled late.
     assert!(error.is_none_or(|error| error.code().code() == "57014"));
-    assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
+    let worked = processor_time(backend) - started;
+    assert!(worked < Duration::from_secs(4), "{worked:?}");
 }

@@ -3,7 +3,7 @@
 
 use crate::kit::history::{assert_recorded_since, recorded};
 use crate::kit::{
-    Database, Server, address, assert_refused, await_blocked, call, database, id, one, pid,
+    Database, Server, address, assert_refused, await_blocked, call, database, id, on_16, one, pid,
     refusal, register_ann, registered,
 };
 use postgres::error::DbError;
@@ -239,6 +239,9 @@ fn is_clean(error: &DbError) -> bool {
 
 #[test]
 fn the_extension_may_come_and_go_under_traffic() {
+    if !on_16() {
+        return;
+    }
     let server = Server::start(&[]);
     let database = &server.database();
     let over = &AtomicBool::new(false);

@@ -4,7 +4,7 @@
 use crate::kit::calls::{attempt, functions, outcome, seed, seeded};
 use crate::kit::{
     Database, Params, Server, address, all, assert_refused, call, contents, database, event_count,
-    one, pid, refusal, register_ann, registered, role, server, stored,
+    on_16, one, pid, refusal, register_ann, registered, role, server, stored,
 };
 use postgres::Client;
 use postgres::error::DbError;
@@ -185,6 +185,9 @@ fn erases(call: &str) -> bool {
 
 #[test]
 fn no_change_to_any_column_crashes_a_call() {
+    if !on_16() {
+        return;
+    }
     assert_no_tampering_crashes(|call| !erases(call));
 }
 
@@ -344,7 +347,10 @@ fn attach_refuses_tables_of_other_shapes_and_changes_nothing() {
         (events(", announce boolean"), "changes"),
         (events(", announce boolean, changes json"), "changes"),
         ("CREATE VIEW customers.events AS SELECT 1 AS position".to_owned(), "event"),
-        ("CREATE MATERIALIZED VIEW customers.erasures AS SELECT 1 AS a".to_owned(), "erase"),
+        (
+            "CREATE MATERIALIZED VIEW customers.erasures AS SELECT 1 AS a".to_owned(),
+            "erasures is no plain table",
+        ),
         ("CREATE TABLE customers.consumers (consumer text, position int)".to_owned(), "position"),
         ("CREATE SEQUENCE customers.consumers".to_owned(), "consumer"),
         ("CREATE TABLE customers.erasures (customer_id uuid)".to_owned(), "erased_at"),

@@ -2,7 +2,7 @@
 //! writer chose.
 
 use crate::kit::history::{positions_after, register};
-use crate::kit::{Server, all, one, registered};
+use crate::kit::{Server, all, on_16, one, registered};
 use postgres::Client;
 
 /// Settings with which only an explicit flush brings a commit to disk within the duration of a test.
@@ -24,6 +24,9 @@ fn events(client: &mut Client, up_to: i64) -> Vec<String> {
 
 #[test]
 fn what_a_reader_has_seen_survives_a_crash() {
+    if !on_16() {
+        return;
+    }
     let server = Server::start(&LAZY);
     let database = server.database();
     database.connect().batch_execute("SELECT customers.subscribe('mailer'); CHECKPOINT").unwrap();

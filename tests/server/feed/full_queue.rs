@@ -130,6 +130,27 @@ fn with_a_full_queue_transactions_commit_without_their_notifications() {
 }
 
 #[test]
+fn verify_names_who_keeps_the_queue_full() {
+    if !can_be_small() {
+        return;
+    }
+    let server = Server::start(&[SMALL]);
+    let mut client = server.database().connect();
+    let mut strangers = Strangers::start(&server);
+    strangers.fill(0.6);
+    let query = "SELECT ok, detail FROM customers.verify() WHERE check_name = 'notify_queue'";
+    let row = client.query_one(query, &[]).unwrap();
+    let detail: String = row.get(1);
+    assert!(!row.get::<_, bool>(0), "{detail}");
+    let (_, statement) = detail.split_once(": ").expect("what to type");
+    client.batch_execute(statement).unwrap();
+    eventually("the queue is emptied", || {
+        client.batch_execute("NOTIFY customers").unwrap();
+        client.query_one(query, &[]).unwrap().get(0)
+    });
+}
+
+#[test]
 fn a_transaction_with_more_notifications_than_the_queue_holds_commits() {
     if !can_be_small() {
         return;

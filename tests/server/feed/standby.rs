@@ -2,8 +2,9 @@
 //! continues the feed without loss.
 
 use crate::customers::reading::{ann_with_a_past, every_read};
+use crate::kit::calls::{functions, outcome, seed};
 use crate::kit::{
-    Server, assert_refused, await_true, begin_change, disable_notify, fetched, one, positions,
+    Server, all, assert_refused, await_true, begin_change, disable_notify, fetched, one, positions,
     registered,
 };
 use postgres::Client;
@@ -62,4 +63,53 @@ fn a_standby_reads_customers_and_not_the_feed_and_goes_on_with_it_when_promoted(
     assert_eq!(after[..5], before[..5]);
     assert_eq!(fetched(&mut client, "read_events(0)"), after);
     assert_eq!(fetched(&mut client, "fetch_events('mailer')"), after[2..]);
+}
+
+#[test]
+fn every_function_answers_on_a_standby_or_is_refused_as_read_only() {
+    let primary = Server::start(&[]);
+    let database = primary.database();
+    let mut writer = database.connect();
+    seed(&mut writer);
+    let standby = primary.standby();
+    let mut client = standby.connect(&database.name);
+    await_replay(&mut writer, &mut client);
+    let answering = [
+        "get_customer",
+        "find_customer",
+        "list_customers",
+        "search_customers",
+        "canonical_email",
+        "canonical_name",
+        "customer_history",
+        "customer_timeline",
+        "export_customer",
+        "broken_rule",
+        "offenders",
+        "verify",
+        "metrics",
+        "duties",
+    ];
+    let triggers =
+        ["guard", "refuse_removal", "record_registered", "record_updated", "keep_erasure"];
+    for function in functions(&mut writer) {
+        let expected = match function.name.as_str() {
+            name if answering.contains(&name) => "00000",
+            name if triggers.contains(&name) => continue,
+            _ => "25006",
+        };
+        assert_eq!(outcome(&mut client, &function.call()), expected, "{}", function.name);
+    }
+    let not_ok: Vec<String> =
+        all(&mut client, "SELECT check_name FROM customers.verify() WHERE NOT ok", &[]);
+    assert_eq!(not_ok, [""; 0]);
+    writer.batch_execute("SET default_transaction_read_only = on").unwrap();
+    for call in [
+        "register_customer('a@example.com')",
+        "import_customers('[]')",
+        "attach()",
+        "reapply_erasures()",
+    ] {
+        assert_eq!(outcome(&mut writer, &format!("SELECT customers.{call}")), "25006", "{call}");
+    }
 }

@@ -81,7 +81,7 @@ fn of_0_1_0<'a>(server: &'a Server, role: &str) -> Database<'a> {
     let mut client = database.connect();
     client.batch_execute("CREATE EXTENSION customer_db VERSION '0.1.0'").unwrap();
     // The library is the new one, whose attach() has made it.
-    client.batch_execute("DROP VIEW customers.duty_marks").unwrap();
+    client.batch_execute("DROP TABLE customers.duty_marks").unwrap();
     for duty in DUTIES {
         client.batch_execute(&format!("CREATE ROLE {role}_{duty}")).unwrap();
     }

@@ -93,7 +93,7 @@ fn whatever_else_attach_makes_is_noticed_when_it_is_gone() {
         "DROP INDEX customers.idx_customers_status",
         "DROP INDEX customers.idx_events_customer",
         "DROP VIEW customers.customers_masked",
-        "DROP VIEW customers.duty_marks",
+        "DROP TABLE customers.duty_marks",
         "DROP TABLE customers.erasures",
         "ALTER TABLE customers.customers ALTER status DROP DEFAULT",
         "ALTER TABLE customers.customers ALTER updated_at DROP NOT NULL",

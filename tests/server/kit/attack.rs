@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 /// Part of every address, name and reason that must not be disclosed.
@@ -87,6 +88,16 @@ pub fn past_the_triggers(client: &mut Client, table: &str, statement: &str) {
     }
     transaction.batch_execute(&enable.concat()).expect("a superuser may");
     transaction.commit().expect("COMMIT");
+}
+
+/// The processor time that a process has used so far.
+pub fn processor_time(pid: i32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    // The name of the program, in brackets, may contain spaces.
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+    let ticks =
+        fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks"));
+    Duration::from_millis(ticks.sum::<u64>() * 10)
 }
 
 /// A number of octets that /proc reports for a process, such as "VmHWM", the maximum of its resident memory.

@@ -20,7 +20,7 @@ fn argument(name: &str, r#type: &str) -> &'static str {
         "page_size" | "batch_size" => "10",
         "prefix" => "'person'",
         "up_to" => "0",
-        "max_events" => "NULL",
+        "max_events" | "max_customers" => "NULL",
         "consumer" => "'mailer'",
         "older_than" => "'0 days'",
         "role" => "'pg_monitor'",
