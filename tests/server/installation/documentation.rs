@@ -3,7 +3,7 @@
 use crate::kit::server;
 
 /// The statements of the ```sql blocks, each with the SQLSTATE that a line `-- ERROR …` before it gives.
-fn statements(page: &str) -> Vec<(Option<String>, String)> {
+pub fn statements(page: &str) -> Vec<(Option<String>, String)> {
     let mut statements = Vec::new();
     for block in page.split("```sql\n").skip(1) {
         let (block, _) = block.split_once("```").expect("a block ends");

@@ -1,5 +1,6 @@
 //! Installing, adopting, dumping, and the examples of the documentation.
 
+mod adopting;
 mod attaching;
 mod citus;
 mod documentation;
