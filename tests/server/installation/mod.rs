@@ -6,3 +6,4 @@ mod documentation;
 mod dumping;
 mod installing;
 mod loading;
+mod operations;
