@@ -5,7 +5,11 @@ use crate::kit::{all, assert_feed_keeps_contract, one, refusal, server};
 
 #[test]
 fn the_page_on_adopting_runs_as_it_stands() {
-    let statements = statements(include_str!("../../../doc/adopting.md"));
+    let page = include_str!("../../../doc/adopting.md");
+    let blocks = page.split("```sql\n").skip(1);
+    let statements: Vec<_> = blocks
+        .flat_map(|block| statements(block.split_once("```").expect("a block ends").0))
+        .collect();
     let database = server().empty_database("");
     let mut client = database.connect();
     let rows =

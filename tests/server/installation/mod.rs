@@ -7,5 +7,6 @@ mod documentation;
 mod dumping;
 mod installing;
 mod loading;
+mod operations;
 mod upgrading;
 mod verifying;

@@ -144,13 +144,18 @@ impl Server {
         standby
     }
 
-    /// A copy of this cluster by pg_basebackup, not started yet.
-    pub fn backup(&self, options: &[&str]) -> Self {
-        let backup = Self {
+    /// A place for a cluster of the same PostgreSQL, which another program creates in `data()` and may start.
+    pub fn reserve(&self) -> Self {
+        Self {
             home: self.home.clone(),
             environment: self.environment.clone(),
             folder: new_folder(),
-        };
+        }
+    }
+
+    /// A copy of this cluster by pg_basebackup, not started yet.
+    pub fn backup(&self, options: &[&str]) -> Self {
+        let backup = self.reserve();
         succeed(
             self.program("pg_basebackup")
                 .args(["--host", self.host(), "--username=postgres", "--checkpoint=fast"])
