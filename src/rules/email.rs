@@ -41,7 +41,7 @@ pub const TOO_LONG: BrokenRule = BrokenRule {
 };
 pub const RESERVED: BrokenRule = BrokenRule {
     message: "addresses at erased.invalid are reserved for erased customers",
-    hint: "Register the customer's own address.",
+    hint: "Register the customer's own address. A dump is loaded with --disable-triggers.",
 };
 
 /// For addresses and for their prefixes.
