@@ -6,5 +6,6 @@ mod documentation;
 mod dumping;
 mod installing;
 mod loading;
+mod prometheus;
 mod upgrading;
 mod verifying;
