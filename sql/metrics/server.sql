@@ -1,7 +1,7 @@
 -- Measures of the server, which need no right to the tables. $1: the library's version; $2: the class of the locks that
 -- hold the feed back, as in sql/verify/held_back.sql; $3: whether a worker serves this database.
 SELECT name, labels::jsonb, value::float8 FROM (
-SELECT 'customer_db_info', jsonb_build_object('version', extversion, 'library', $1), 1::float8
+SELECT 'customer_db_build_info', jsonb_build_object('version', extversion, 'library', $1), 1::float8
   FROM pg_extension WHERE extname = 'customer_db'
 UNION ALL
 SELECT 'customer_db_standby', '{}', pg_is_in_recovery()::int

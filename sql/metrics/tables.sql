@@ -10,16 +10,16 @@ WITH feed (relid) AS (
            (SELECT sum(pg_relation_size(relid)) FROM feed) > 8388608,
            pg_relation_size('customers.erasures') > 8388608
 ), size (customers, events, erasures) AS (
-    SELECT CASE WHEN large.customers THEN (SELECT reltuples FROM pg_class WHERE oid = 'customers.customers'::regclass)
+    SELECT CASE WHEN large.customers THEN (SELECT reltuples::float8 FROM pg_class WHERE oid = 'customers.customers'::regclass)
                 ELSE (SELECT count(*) FROM customers.customers) END,
-           CASE WHEN large.events THEN (SELECT sum(reltuples) FROM feed JOIN pg_class ON oid = relid
+           CASE WHEN large.events THEN (SELECT sum(reltuples::float8) FROM feed JOIN pg_class ON oid = relid
                                      WHERE relkind = 'r' AND reltuples > 0)
                 ELSE (SELECT count(*) FROM customers.events) END,
-           CASE WHEN large.erasures THEN (SELECT reltuples FROM pg_class WHERE oid = 'customers.erasures'::regclass)
+           CASE WHEN large.erasures THEN (SELECT reltuples::float8 FROM pg_class WHERE oid = 'customers.erasures'::regclass)
                 ELSE (SELECT count(*) FROM customers.erasures) END
       FROM large
 ), frequency (status, share) AS (
-    SELECT value, share
+    SELECT value, share::float8
       FROM pg_stats, unnest(most_common_vals::text::text[], most_common_freqs) AS common (value, share)
      WHERE schemaname = 'customers' AND tablename = 'customers' AND attname = 'status'
 ), consumer AS (

@@ -3,6 +3,7 @@
 
 use super::failover::{Load, assert_true, under_load};
 use crate::kit::copying::{Copy, Place, Primary};
+use crate::kit::http::{free_ports, get};
 use crate::kit::{
     all, await_end, await_true, children, eventually, home, kill, new_folder, on_16, one,
     postmaster, project, skipped, succeed,
@@ -11,8 +12,6 @@ use postgres::config::TargetSessionAttrs;
 use postgres::{Client, Config, NoTls};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread;
@@ -58,23 +57,6 @@ fn is_possible() -> bool {
         return false;
     }
     true
-}
-
-/// Ports that nobody listens on.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
-}
-
-/// The status and the body of what a server on this machine answers.
-fn get(port: u16, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
 /// A program of Patroni's, which finds its libraries.

@@ -7,6 +7,8 @@ mod documentation;
 mod dumping;
 mod installing;
 mod loading;
+mod metrics;
 mod operations;
+mod prometheus;
 mod upgrading;
 mod verifying;

@@ -7,6 +7,7 @@ pub mod attack;
 pub mod calls;
 pub mod copying;
 pub mod history;
+pub mod http;
 pub mod traffic;
 
 use postgres::error::DbError;
