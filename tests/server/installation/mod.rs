@@ -1,4 +1,4 @@
-//! Installing, adopting, dumping, and the examples of the documentation.
+//! Installing, packages, adopting, dumping, and the examples of the documentation.
 
 mod attaching;
 mod citus;
@@ -6,3 +6,4 @@ mod documentation;
 mod dumping;
 mod installing;
 mod loading;
+mod packaging;
