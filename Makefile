@@ -1,6 +1,6 @@
 # Everything runs from here. `make run` and `make test` need git, make, pip and Rust.
 
-.PHONY: help run stop check test bench install package clean
+.PHONY: help run stop check test bench all install package clean
 
 help:       ## this list
 	@sed -n 's/^\([a-z]*\): *## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -20,11 +20,13 @@ test:       ## everything, on PostgreSQL 15 to 18; PG=16 TEST=erasing: some of t
 bench:      ## ratios against bare tables
 	@bin/bench
 
+all: # For `pgxn install`, which makes this first; install builds.
+
 install:    ## into the server that PG_CONFIG=/path/to/pg_config names
 	@bin/install $(if $(PG_CONFIG),$(PG_CONFIG),pg_config)
 
-package:    ## what `make install` installs, as a folder in target/release
-	@bin/install $(if $(PG_CONFIG),$(PG_CONFIG),pg_config) --package
+package:    ## release builds for PostgreSQL 15 to 18 as packages in target/packages; PG=16: for one of them
+	@bin/package $(PG)
 
 clean:      ## forget builds, tools and the private cluster
 	@bin/cluster stop

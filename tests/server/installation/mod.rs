@@ -1,4 +1,4 @@
-//! Installing, adopting, dumping, and the examples of the documentation.
+//! Installing, adopting, upgrading, watching, dumping, packaging, and the examples of the documentation.
 
 mod adopting;
 mod attaching;
@@ -9,6 +9,7 @@ mod installing;
 mod loading;
 mod metrics;
 mod operations;
+mod packaging;
 mod prometheus;
 mod upgrading;
 mod verifying;
