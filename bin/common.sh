@@ -60,4 +60,6 @@ install_extension() {
     cargo pgrx install --pg-config "$pg_config" --no-default-features --features "pg$major" \
         ${as_root[@]:+--sudo} "$@" >"$log" 2>&1 ||
         { tail -n 30 "$log" >&2; fail "the build for PostgreSQL $major failed; the whole log is $log."; }
+    # cargo-pgrx installs the scripts of updates, but not those of earlier versions.
+    "${as_root[@]}" cp sql/customer_db--*.sql "$("$pg_config" --sharedir)/extension"
 }

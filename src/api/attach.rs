@@ -1,7 +1,6 @@
 //! attach(): creates or completes everything in the schema except functions and types.
 
 use super::access;
-use super::verify::Finding;
 use crate::customer::data_owner::{refuse_distributed, refuse_read_only};
 use crate::customer::schema::{CUSTOMERS, TABLES, broken_customer};
 use crate::postgres::error::{OrRaise, entry_point};
@@ -30,10 +29,12 @@ fn attach() {
         refuse_distributed();
         ensure_columns().or_raise();
         run(include_str!("../../sql/attach/inheritance.sql"));
-        let is_whole = missing().is_empty();
         let adopts = CUSTOMERS.find().is_some();
         if adopts {
             run(include_str!("../../sql/attach/data_owner.sql"));
+        }
+        let is_whole = missing().is_empty();
+        if adopts {
             if !is_whole {
                 // Readers go on, and what is checked stays so until the triggers are there.
                 run("LOCK TABLE customers.customers IN SHARE ROW EXCLUSIVE MODE");
@@ -57,22 +58,28 @@ fn attach() {
     });
 }
 
-/// What attach() would create or restore.
-pub fn missing() -> Vec<Finding> {
+/// Something that attach() would create or restore.
+pub struct Missing {
+    pub problem: String,
+    /// Whether the tables cannot be read without it.
+    pub is_needed: bool,
+}
+
+pub fn missing() -> Vec<Missing> {
     static MISSING: Statement =
         Statement::new(sql!(include_str!("../../sql/attach/missing.sql")), &[OIDOID]);
     let mut missing = Vec::new();
     connected(|_| {
         MISSING.read(&[CUSTOMERS.find().into()], |row| {
             let problem = row.get::<Text>(1).map_or(String::new(), |text| text.lossy().into());
-            missing.push(Finding::problem(format!("{problem}: SELECT customers.attach();")));
+            missing.push(Missing { problem, is_needed: row.get(2) == Some(true) });
         });
     });
     missing
 }
 
 /// Refuses existing tables without the columns which the functions need.
-fn ensure_columns() -> Result<(), Refusal> {
+pub fn ensure_columns() -> Result<(), Refusal> {
     static LACKING: Statement = Statement::new(
         sql!(include_str!("../../sql/attach/lacking.sql")),
         &[TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID],

@@ -130,6 +130,8 @@ fn what_surrounds_the_tables_is_noticed() {
             "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'customers.idx_events_customer'::regclass",
         ),
         ("inheritance", "CREATE TABLE public.child () INHERITS (customers.customers)"),
+        ("inheritance", "CREATE TABLE public.child_of_events () INHERITS (customers.events)"),
+        ("objects", "ALTER TABLE customers.consumers ALTER position TYPE int"),
         ("unlogged", "ALTER TABLE customers.consumers SET UNLOGGED"),
         ("strangers", "ALTER TABLE customers.consumers OWNER TO STRANGER"),
         ("strangers", "ALTER FUNCTION customers.find_customer(text) OWNER TO STRANGER"),
@@ -411,4 +413,34 @@ fn a_standby_and_a_read_only_transaction_are_answered() {
     let assigned =
         "SELECT pg_current_xact_id_if_assigned() IS NULL FROM customers.verify() LIMIT 1";
     assert!(one::<bool>(&mut client, assigned, &[]), "it assigns no transaction id");
+}
+
+#[test]
+fn what_cannot_be_read_is_not_called_in_order() {
+    let (_database, mut client) = lived_in();
+    let owner = role(&mut client, "");
+    client
+        .batch_execute(&format!(
+            "ALTER SCHEMA customers OWNER TO {owner};
+             ALTER TABLE customers.customers OWNER TO {owner};
+             GRANT EXECUTE ON FUNCTION customers.broken_rule TO {owner}"
+        ))
+        .unwrap();
+    // The other tables are not its.
+    for check in
+        ["sequence", "epochs", "consumers", "erasures", "rows_keep_rules", "rows_match_events"]
+    {
+        let (ok, detail) = answer(&mut client, check);
+        assert!(!ok && detail.unwrap().starts_with("cannot be checked"), "{check}");
+    }
+    // A disabled trigger keeps nothing from being checked.
+    let (_database, mut client) = lived_in();
+    client
+        .batch_execute(
+            "ALTER TABLE customers.customers DISABLE TRIGGER ALL;
+             UPDATE customers.customers SET email = 'zyxw4@example.com'",
+        )
+        .unwrap();
+    let (ok, detail) = answer(&mut client, "rows_match_events");
+    assert!(!ok && detail.unwrap().contains("1 customers are not as their events say"));
 }
