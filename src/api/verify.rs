@@ -30,8 +30,7 @@ impl Finding {
 /// A statement whose rows are findings.
 macro_rules! findings {
     ($file:literal, $types:expr, $params:expr) => {{
-        static FINDINGS: Statement =
-            Statement::new(sql!(include_str!(concat!("../../sql/verify/", $file, ".sql"))), $types);
+        static FINDINGS: Statement = Statement::new(sql!(include_str!($file)), $types);
         read_findings(&FINDINGS, $params)
     }};
     ($file:literal) => {
@@ -49,21 +48,32 @@ fn verify<'call>(result: ResultSet<'call>) -> ResultSet<'call> {
         check("version", version());
         let (objects, are_readable) = objects();
         check("objects", objects);
-        check("disabled_triggers", findings!("disabled_triggers"));
-        check("trigger_order", findings!("trigger_order"));
-        check("indexes", findings!("indexes"));
-        let inheritance = findings!("inheritance");
+        check("disabled_triggers", findings!("../../sql/verify/disabled_triggers.sql"));
+        check("trigger_order", findings!("../../sql/verify/trigger_order.sql"));
+        check("indexes", findings!("../../sql/verify/indexes.sql"));
+        let inheritance = findings!("../../sql/verify/inheritance.sql");
         let are_readable = are_readable && inheritance.is_empty();
         check("inheritance", inheritance);
-        check("unlogged", findings!("unlogged"));
-        check("strangers", findings!("strangers", &[OIDOID], &[access::extension_owner().into()]));
+        check("unlogged", findings!("../../sql/verify/unlogged.sql"));
+        check(
+            "strangers",
+            findings!(
+                "../../sql/verify/strangers.sql",
+                &[OIDOID],
+                &[access::extension_owner().into()]
+            ),
+        );
         check(
             "privileges",
-            findings!("privileges", &[OIDOID], &[access::extension_owner().into()]),
+            findings!(
+                "../../sql/verify/privileges.sql",
+                &[OIDOID],
+                &[access::extension_owner().into()]
+            ),
         );
         check("duties", access::incomplete_duties());
-        check("credentials", findings!("credentials"));
-        check("notify_queue", findings!("notify_queue"));
+        check("credentials", findings!("../../sql/verify/credentials.sql"));
+        check("notify_queue", findings!("../../sql/verify/notify_queue.sql"));
         check("held_back", held_back());
         for (name, findings) in CHECKS_OF_DATA {
             // A query of tables that are not there would raise.
@@ -87,10 +97,14 @@ type Check = fn() -> Vec<Finding>;
 /// The checks that read the tables, with the data owner's rights.
 const CHECKS_OF_DATA: [(&str, Check); 7] = [
     ("worker", worker),
-    ("sequence", || findings!("sequence")),
-    ("epochs", || findings!("epochs", &[TEXTOID], &[feed::history_here().into()])),
-    ("consumers", || findings!("consumers", &[INT8OID], &[feed::complete_to().into()])),
-    ("erasures", || findings!("erasures")),
+    ("sequence", || findings!("../../sql/verify/sequence.sql")),
+    ("epochs", || {
+        findings!("../../sql/verify/epochs.sql", &[TEXTOID], &[feed::history_here().into()])
+    }),
+    ("consumers", || {
+        findings!("../../sql/verify/consumers.sql", &[INT8OID], &[feed::complete_to().into()])
+    }),
+    ("erasures", || findings!("../../sql/verify/erasures.sql")),
     ("rows_keep_rules", rows_keep_rules),
     ("rows_match_events", rows_match_events),
 ];
@@ -161,7 +175,7 @@ fn held_back() -> Vec<Finding> {
     const MOMENT: Duration = Duration::from_millis(200);
     let look = || {
         let class = i64::from(feed::POSITION_LOCKS);
-        findings!("held_back", &[INT8OID], &[class.into()])
+        findings!("../../sql/verify/held_back.sql", &[INT8OID], &[class.into()])
     };
     let findings = look();
     if findings.iter().all(|finding| finding.ok) {
@@ -175,7 +189,11 @@ fn held_back() -> Vec<Finding> {
 fn worker() -> Vec<Finding> {
     let has_worker = POSITION_SEQUENCE.find().is_some_and(feed::has_worker);
     let notify = NOTIFY.get().name();
-    findings!("worker", &[TEXTOID, BOOLOID], &[notify.into(), has_worker.into()])
+    findings!(
+        "../../sql/verify/worker.sql",
+        &[TEXTOID, BOOLOID],
+        &[notify.into(), has_worker.into()]
+    )
 }
 
 fn rows_keep_rules() -> Vec<Finding> {
