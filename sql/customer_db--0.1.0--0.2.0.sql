@@ -145,23 +145,35 @@ BEGIN
         EXECUTE format('REVOKE ALL ON %s %s FROM %s', granted.kind, granted.name, granted.grantee);
     END LOOP;
 
-    -- Marks the duties that roles have, by what was no other duty's.
+    -- Marks the duties that roles were given: those of which they hold everything.
     FOR granted IN
-        SELECT grantee::regrole AS role, wanted.duty
-          FROM (VALUES ('writer', 'customers.register_customer(text,text,uuid)'),
-                       ('support', 'customers.customer_timeline(uuid)'),
-                       ('consumer', 'customers.subscribe(text,bigint)'),
-                       ('auditor', 'customers.customer_history(uuid)'),
-                       ('privacy', 'customers.erase_customer(uuid,text)'),
-                       ('operator', 'customers.prune_events(interval,integer)')) AS wanted (duty, function)
-          JOIN pg_proc ON pg_proc.oid = wanted.function::regprocedure,
-               aclexplode(proacl)
-         WHERE grantee NOT IN (0, proowner)
-        UNION
-        SELECT grantee::regrole, 'reader'
-          FROM pg_attribute, aclexplode(attacl)
-         WHERE attrelid = to_regclass('customers.customers') AND attname = 'version' AND privilege_type = 'SELECT'
-           AND grantee <> 0
+        SELECT role.oid::regrole AS role, wanted.duty
+          FROM (VALUES ('writer', ARRAY['customers.register_customer(text,text,uuid)',
+                                        'customers.update_customer(uuid,text,text,text,bigint)',
+                                        'customers.patch_customer(uuid,jsonb,bigint)',
+                                        'customers.set_status(uuid,text,text,bigint)', 'customers.import_customers(jsonb)']),
+                       ('reader', ARRAY['customers.get_customer(uuid)', 'customers.find_customer(text)',
+                                        'customers.list_customers(text,uuid,integer)',
+                                        'customers.search_customers(text,integer)', 'customers.canonical_email(text)',
+                                        'customers.canonical_name(text)']),
+                       ('support', ARRAY['customers.customer_timeline(uuid)']),
+                       ('consumer', ARRAY['customers.subscribe(text,bigint)', 'customers.fetch_events(text,integer)',
+                                          'customers.acknowledge(text,bigint)', 'customers.read_events(bigint,integer)',
+                                          'customers.feed_position()', 'customers.unsubscribe(text)']),
+                       ('auditor', ARRAY['customers.customer_history(uuid)']),
+                       ('privacy', ARRAY['customers.erase_customer(uuid,text)', 'customers.export_customer(uuid)',
+                                         'customers.reapply_erasures()']),
+                       ('operator', ARRAY['customers.prune_events(interval,integer)'])) AS wanted (duty, functions),
+               pg_roles AS role
+         WHERE NOT EXISTS (SELECT FROM unnest(wanted.functions) AS function
+                            WHERE NOT EXISTS (SELECT FROM pg_proc, aclexplode(proacl)
+                                               WHERE pg_proc.oid = function::regprocedure
+                                                 AND grantee = role.oid AND grantee <> proowner))
+           -- 0.1.0 distinguished a reader from a writer, which may read too, by a column.
+           AND (wanted.duty <> 'reader'
+                OR EXISTS (SELECT FROM pg_attribute, aclexplode(attacl)
+                            WHERE attrelid = to_regclass('customers.customers') AND attname = 'version'
+                              AND privilege_type = 'SELECT' AND grantee = role.oid))
     LOOP
         EXECUTE format('GRANT REFERENCES (%I) ON customers.duty_marks TO %s', granted.duty, granted.role);
         IF granted.duty = 'operator' THEN

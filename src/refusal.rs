@@ -214,6 +214,9 @@ refusals! {
     ReadOnly "25006"
         "customer_db cannot write in a read-only transaction"
         hint "Connect to the primary: a standby is read-only, like a transaction that was begun so.";
+    AttachIsolation "25001"
+        "a table can only be adopted in a READ COMMITTED transaction"
+        hint "Attach in a transaction of its own: an older snapshot does not show every row.";
     OutOfDate "55000"
         "the schema customers is that of an earlier version of customer_db"
         hint "ALTER EXTENSION customer_db UPDATE, or after a restore SELECT customers.attach().";

@@ -4,7 +4,10 @@ DECLARE
     customers regclass = 'customers.customers';
     lacking   record;
 BEGIN
-    ALTER TABLE customers.customers ADD COLUMN IF NOT EXISTS version bigint NOT NULL DEFAULT 1;
+    IF NOT EXISTS (SELECT FROM pg_attribute
+                    WHERE attrelid = customers AND attname = 'version' AND NOT attisdropped) THEN
+        ALTER TABLE customers.customers ADD COLUMN version bigint NOT NULL DEFAULT 1;
+    END IF;
 
     FOR lacking IN
         SELECT wanted.name, wanted.value
@@ -59,6 +62,15 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = 'customers.idx_customers_status is not the index on status',
+            HINT    = 'Rename it with ALTER INDEX … RENAME TO, and attach again.';
+    END IF;
+
+    IF EXISTS (SELECT FROM pg_class LEFT JOIN pg_index ON indexrelid = pg_class.oid
+                WHERE relnamespace = 'customers'::regnamespace AND relname = 'idx_events_customer'
+                  AND indrelid IS DISTINCT FROM to_regclass('customers.events')) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'customers.idx_events_customer is not the index on customer_id and version of customers.events',
             HINT    = 'Rename it with ALTER INDEX … RENAME TO, and attach again.';
     END IF;
 

@@ -52,7 +52,21 @@ CREATE OR REPLACE TRIGGER keep_erasure
 
 -- Citus refuses to distribute a table with a trigger that depends on an extension; statements on shards
 -- would bypass all triggers. DROP EXTENSION is still refused: the other triggers depend on its functions.
-ALTER TRIGGER refuse_removal ON customers.customers DEPENDS ON EXTENSION customer_db;
-ALTER TRIGGER refuse_removal_of_row ON customers.customers DEPENDS ON EXTENSION customer_db;
-ALTER TRIGGER refuse_removal ON customers.events DEPENDS ON EXTENSION customer_db;
-ALTER TRIGGER refuse_removal_of_row ON customers.events DEPENDS ON EXTENSION customer_db;
+-- Only where it does not depend yet: that locks out readers.
+DO $depends$
+DECLARE
+    independent record;
+BEGIN
+    FOR independent IN
+        SELECT tgname AS name, tgrelid::regclass AS "table"
+          FROM pg_trigger
+         WHERE tgrelid IN ('customers.customers'::regclass, 'customers.events'::regclass)
+           AND tgname IN ('refuse_removal', 'refuse_removal_of_row')
+           AND NOT EXISTS (SELECT FROM pg_depend
+                            WHERE classid = 'pg_trigger'::regclass AND objid = pg_trigger.oid
+                              AND refclassid = 'pg_extension'::regclass AND deptype = 'x')
+    LOOP
+        EXECUTE format('ALTER TRIGGER %I ON %s DEPENDS ON EXTENSION customer_db', independent.name, independent."table");
+    END LOOP;
+END
+$depends$;

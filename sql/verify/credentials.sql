@@ -1,6 +1,6 @@
 -- Columns whose names say that they hold credentials: those belong to the identity provider.
 SELECT false AS ok,
-       format('the column %1$s.%2$I looks like a credential, which belongs to the identity provider: '
+       format('the column %1$s.%2$I has the name of a credential. If it holds one, that belongs to the identity provider: '
               'ALTER TABLE %1$s DROP COLUMN %2$I;', attrelid::regclass, attname) AS detail
   FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
  WHERE relnamespace = to_regnamespace('customers') AND relkind IN ('r', 'p') AND NOT relispartition

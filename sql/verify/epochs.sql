@@ -11,9 +11,9 @@ SELECT false AS ok,
   FROM epoch
  WHERE first_position <= previous_first OR previous_end >= first_position OR previous_end < previous_first - 1
 UNION ALL
-SELECT false,
-       format('events up to %s count as pruned and %s of them are there: UPDATE customers.feed_epochs SET pruned_to = %s '
-              'WHERE pruned_to > %s;', pruned_to, count(*), min(position) - 1, min(position) - 1)
+SELECT true,
+       format('%s events at or below position %s, up to which the feed counts as pruned, are there; readers do not get them',
+              count(*), pruned_to)
   FROM customers.events, (SELECT max(pruned_to) AS pruned_to FROM customers.feed_epochs) AS epochs
  WHERE position <= pruned_to
  GROUP BY pruned_to

@@ -1,6 +1,7 @@
 -- The transactions that hold the feed back: they hold a lock of src/feed/positions.rs. $1: its class, shifted as in the
--- lock's tag. Not ok: one that waits for its client or was prepared, or is open for more than ten seconds.
-SELECT coalesce(session.state LIKE 'active%' AND session.xact_start > clock_timestamp() - interval '10 seconds', false) AS ok,
+-- lock's tag. Not ok: one that waits for its client or was prepared and is older than 0.2 s, or is older than ten seconds.
+SELECT coalesce(session.xact_start, prepared.prepared) > clock_timestamp()
+           - CASE WHEN session.state LIKE 'active%' THEN interval '10 seconds' ELSE interval '0.2 seconds' END AS ok,
        CASE WHEN lock.pid IS NOT NULL
             THEN format('session %1$s (%2$s) holds the feed back since %3$s: SELECT pg_terminate_backend(%1$s);',
                         lock.pid, coalesce(session.state, 'of another role'), coalesce(session.xact_start::text, 'a moment'))

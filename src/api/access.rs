@@ -21,6 +21,10 @@ struct Duty {
     shared: &'static [&'static str],
 }
 
+/// By which 0.1.0 distinguished a reader from a writer, which may read too.
+const FORMER_MARK_OF_READER: &str = "SELECT (version) ON TABLE customers.customers";
+const PRUNING: &str = "EXECUTE ON FUNCTION customers.prune_events(interval,integer)";
+
 const READING: &[&str] = &[
     "EXECUTE ON FUNCTION customers.get_customer(uuid)",
     "EXECUTE ON FUNCTION customers.find_customer(text)",
@@ -97,7 +101,7 @@ const DUTIES: [Duty; 7] = [
             "REFERENCES (operator) ON TABLE customers.duty_marks",
             "EXECUTE ON FUNCTION customers.verify()",
             "EXECUTE ON FUNCTION customers.metrics()",
-            "EXECUTE ON FUNCTION customers.prune_events(interval,integer)",
+            PRUNING,
         ],
         shared: &[],
     },
@@ -170,7 +174,25 @@ pub fn incomplete_duties() -> Vec<Finding> {
     findings
 }
 
+/// Marks the duties of roles that were given them before there were marks.
+pub fn mark_duties() {
+    for role in Role::all() {
+        for duty in DUTIES.iter().filter(|duty| role.has(duty) && !role.holds(duty.mark())) {
+            run(&format!("GRANT {} TO {}", duty.mark(), role.quoted));
+        }
+    }
+}
+
 impl Duty {
+    fn mark(&self) -> &'static str {
+        self.privileges[0]
+    }
+
+    /// The privileges that are no other duty's, without the mark.
+    fn own(&self) -> &'static [&'static str] {
+        &self.privileges[1..]
+    }
+
     fn all(&self) -> impl Iterator<Item = &'static str> {
         self.privileges.iter().chain(self.shared).copied()
     }
@@ -274,8 +296,15 @@ impl Role {
         roles
     }
 
+    /// By its mark or, in a schema of before 0.2.0, by all of its privileges.
     fn has(&self, duty: &Duty) -> bool {
-        self.holds(duty.privileges[0])
+        let holds_all = |privileges: &[&str]| privileges.iter().all(|held| self.holds(held));
+        self.holds(duty.mark())
+            || match duty.name {
+                "reader" => holds_all(READING) && self.holds(FORMER_MARK_OF_READER),
+                "operator" => self.holds(PRUNING),
+                _ => holds_all(duty.own()),
+            }
     }
 
     fn holds(&self, privilege: &str) -> bool {

@@ -6,6 +6,7 @@ use crate::customer::schema::{CUSTOMERS, TABLES, broken_customer};
 use crate::postgres::error::{OrRaise, entry_point};
 use crate::postgres::statement::{Statement, connected, run_script as run, sql};
 use crate::postgres::text::Text;
+use crate::postgres::transaction::is_snapshot_kept;
 use crate::refusal::Refusal;
 use crate::rules::status::{self, Status};
 use crate::rules::{BrokenRule, email, name};
@@ -33,16 +34,28 @@ fn attach() {
         if adopts {
             run(include_str!("../../sql/attach/data_owner.sql"));
         }
-        let is_whole = missing().is_empty();
+        let missing = missing();
         if adopts {
-            if !is_whole {
-                // Readers go on, and what is checked stays so until the triggers are there.
-                run("LOCK TABLE customers.customers IN SHARE ROW EXCLUSIVE MODE");
-            }
             // What evaluates an expression of the owner's over rows is done with the owner's rights.
-            CUSTOMERS.as_restricted_owner(|| ensure_rows_keep_rules().or_raise());
+            let ensure_rows_keep_rules =
+                || CUSTOMERS.as_restricted_owner(|| ensure_rows_keep_rules().or_raise());
+            ensure_rows_keep_rules();
+            if missing.is_empty() {
+                return;
+            }
+            if is_snapshot_kept() {
+                Refusal::AttachIsolation.raise();
+            }
+            // At once the strongest lock that is needed: one taken later would deadlock with transactions that have
+            // read, and now write. What others wrote before it is checked again.
+            run(if missing.iter().any(Missing::stops_readers) {
+                "LOCK TABLE customers.customers IN ACCESS EXCLUSIVE MODE"
+            } else {
+                "LOCK TABLE customers.customers IN SHARE ROW EXCLUSIVE MODE"
+            });
+            ensure_rows_keep_rules();
         }
-        if is_whole {
+        if missing.is_empty() {
             return;
         }
         run(include_str!("../../sql/attach/remember_relations.sql"));
@@ -55,14 +68,25 @@ fn attach() {
         run(include_str!("../../sql/attach/triggers.sql"));
         run(include_str!("../../sql/attach/views.sql"));
         run(include_str!("../../sql/attach/privileges.sql"));
+        access::mark_duties();
     });
 }
 
 /// Something that attach() would create or restore.
 pub struct Missing {
     pub problem: String,
+    kind: String,
+}
+
+impl Missing {
     /// Whether the tables cannot be read without it.
-    pub is_needed: bool,
+    pub fn is_needed(&self) -> bool {
+        self.kind == "table"
+    }
+
+    fn stops_readers(&self) -> bool {
+        self.kind == "table" || self.kind == "column" || self.problem.contains("refuse_removal")
+    }
 }
 
 pub fn missing() -> Vec<Missing> {
@@ -71,8 +95,8 @@ pub fn missing() -> Vec<Missing> {
     let mut missing = Vec::new();
     connected(|_| {
         MISSING.read(&[CUSTOMERS.find().into()], |row| {
-            let problem = row.get::<Text>(1).map_or(String::new(), |text| text.lossy().into());
-            missing.push(Missing { problem, is_needed: row.get(2) == Some(true) });
+            let text = |column| row.get::<Text>(column).map_or(String::new(), |t| t.lossy().into());
+            missing.push(Missing { problem: text(1), kind: text(2) });
         });
     });
     missing

@@ -2,7 +2,7 @@
 
 use crate::customer::schema::{CUSTOMERS, POSITION_SEQUENCE};
 use crate::feed;
-use crate::postgres::error::entry_point;
+use crate::postgres::error::{entry_point, protecting};
 use crate::postgres::result_set::{ResultSet, RowWriter};
 use crate::postgres::statement::{Statement, connected, sql};
 use crate::postgres::typed_datum::TypedDatum;
@@ -19,20 +19,22 @@ fn metrics<'call>(result: ResultSet<'call>) -> ResultSet<'call> {
     );
     static TABLES: Statement =
         Statement::new(sql!(include_str!("../../sql/metrics/tables.sql")), &[INT8OID, INT8OID]);
-    entry_point(|| {
-        let mut writer = result.writer(COLUMNS);
-        let sequence = POSITION_SEQUENCE.oid();
-        let server = [
-            env!("CARGO_PKG_VERSION").into(),
-            i64::from(feed::POSITION_LOCKS).into(),
-            feed::has_worker(sequence).into(),
-        ];
-        write(&mut writer, &SERVER, &server);
-        CUSTOMERS.as_owner(|| {
-            let tables = [feed::complete_to().into(), feed::sent_by_worker(sequence).into()];
-            write(&mut writer, &TABLES, &tables);
-        });
-        result
+    protecting(|| {
+        entry_point(|| {
+            let mut writer = result.writer(COLUMNS);
+            let sequence = POSITION_SEQUENCE.oid();
+            let server = [
+                env!("CARGO_PKG_VERSION").into(),
+                i64::from(feed::POSITION_LOCKS).into(),
+                feed::has_worker(sequence).into(),
+            ];
+            write(&mut writer, &SERVER, &server);
+            CUSTOMERS.as_restricted_owner(|| {
+                let tables = [feed::complete_to().into(), feed::sent_by_worker(sequence).into()];
+                write(&mut writer, &TABLES, &tables);
+            });
+            result
+        })
     })
 }
 

@@ -1,10 +1,11 @@
 //! Recording what the feed does not know: customers of an adopted table, and changes made past the triggers.
 
 use crate::customer::data_owner::as_writing_data_owner;
-use crate::customer::operation::{self, Operation, Republished};
+use crate::customer::operation::{self, Operation, Republished, Republishing};
 use crate::feed::positions::ensure_readable;
 use crate::postgres::error::OrRaise;
 use crate::postgres::statement::{Statement, connected, sql};
+use crate::postgres::typed_datum::TypedDatum;
 use crate::refusal::Refusal;
 use pgrx::Uuid;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, UUIDARRAYOID};
@@ -17,15 +18,11 @@ const CHUNK: usize = 10_000;
 fn record_missing_events(max_customers: Option<i32>) -> i64 {
     static UNRECORDED: Statement = Statement::new(
         sql!(
+            "WITH candidate AS (SELECT * FROM customers.customers), event AS (SELECT * FROM customers.events), ",
             include_str!("../../sql/verify/unrecorded_customers.sql"),
             " ORDER BY customer_id LIMIT $1"
         ),
         &[INT8OID],
-    );
-    // Writes nothing new; the triggers see each row, and record it as it stands.
-    static REPUBLISH: Statement = Statement::new(
-        c"UPDATE customers.customers SET status = status WHERE customer_id = ANY ($1)",
-        &[UUIDARRAYOID],
     );
     as_writing_data_owner(|| {
         if max_customers.is_some_and(|max| max < 0) {
@@ -33,25 +30,62 @@ fn record_missing_events(max_customers: Option<i32>) -> i64 {
         }
         // An older snapshot would not see all events.
         ensure_readable().or_raise();
-        let (mut unknown, mut differing) = (Vec::<Uuid>::new(), Vec::<Uuid>::new());
-        connected(|_| {
-            UNRECORDED.run(&[max_customers.map_or(i64::MAX, i64::from).into()], |row| {
-                let is_unknown = row.get(2) == Some(true);
-                let list = if is_unknown { &mut unknown } else { &mut differing };
-                list.extend(row.get::<Uuid>(1));
-            });
-        });
-        let recorded = unknown.len() + differing.len();
-        for (customers, how) in
-            [(unknown, Republished::Registered), (differing, Republished::Updated)]
-        {
-            let republishes = Operation { republishes: Some(how), ..Default::default() };
-            operation::during(republishes, || {
-                for chunk in customers.chunks(CHUNK) {
-                    connected(|_| REPUBLISH.run(&[chunk.to_vec().into()], |_| {}));
-                }
-            });
-        }
-        recorded as i64
+        let max = max_customers.map_or(i64::MAX, i64::from);
+        let found: Vec<Uuid> = customers(&UNRECORDED, &[max.into()]).0;
+        found.chunks(CHUNK).map(record).sum()
     })
+}
+
+/// Records those of these customers that are still unrecorded once they are locked: others may have changed, erased or
+/// recorded them meanwhile.
+fn record(found: &[Uuid]) -> i64 {
+    static LOCK: Statement = Statement::new(
+        c"SELECT true FROM customers.customers WHERE customer_id = ANY ($1)
+           ORDER BY customer_id FOR NO KEY UPDATE",
+        &[UUIDARRAYOID],
+    );
+    static UNRECORDED: Statement = Statement::new(
+        sql!(
+            "WITH candidate AS (SELECT * FROM customers.customers WHERE customer_id = ANY ($1)),
+                  event AS (SELECT * FROM customers.events WHERE customer_id = ANY ($1)), ",
+            include_str!("../../sql/verify/unrecorded_customers.sql")
+        ),
+        &[UUIDARRAYOID],
+    );
+    // Writes nothing new; the triggers see each row, and record it as it stands.
+    static REPUBLISH: Statement = Statement::new(
+        c"UPDATE customers.customers SET status = status WHERE customer_id = ANY ($1) RETURNING true",
+        &[UUIDARRAYOID],
+    );
+    let ids = [found.to_vec().into()];
+    connected(|_| LOCK.run(&ids, |_| {}));
+    let (all, is_unknown) = customers(&UNRECORDED, &ids);
+    let of = |wanted: bool| {
+        let pairs = all.iter().zip(&is_unknown).filter(move |(_, unknown)| **unknown == wanted);
+        pairs.map(|(id, _)| *id).collect::<Vec<Uuid>>()
+    };
+    let mut recorded = 0;
+    for (ids, how) in [(of(true), Republished::Registered), (of(false), Republished::Updated)] {
+        if ids.is_empty() {
+            continue;
+        }
+        let customers = ids.iter().copied().collect();
+        let republishes = Some(Republishing { how, customers, command: None });
+        operation::during(Operation { republishes, ..Default::default() }, || {
+            connected(|_| REPUBLISH.run(&[ids.into()], |_| recorded += 1));
+        });
+    }
+    recorded
+}
+
+/// The customers that a statement returns, and for each whether no event of it is there.
+fn customers(statement: &Statement, params: &[TypedDatum]) -> (Vec<Uuid>, Vec<bool>) {
+    let (mut ids, mut is_unknown) = (Vec::new(), Vec::new());
+    connected(|_| {
+        statement.run(params, |row| {
+            ids.extend(row.get::<Uuid>(1));
+            is_unknown.push(row.get(2) == Some(true));
+        });
+    });
+    (ids, is_unknown)
 }

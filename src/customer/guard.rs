@@ -41,7 +41,7 @@ fn guard(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
             {
                 Refusal::WithinItsStatement.raise();
             }
-            update(&old, &mut row).or_raise();
+            update(&old, &mut row, command).or_raise();
         } else {
             set_defaults(&trigger, &numbers, &mut row);
             admit(&mut row).or_raise();
@@ -97,7 +97,11 @@ pub fn admit(row: &mut CustomerRow) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn update(old: &CustomerRow, new: &mut CustomerRow) -> Result<(), Refusal> {
+fn update(
+    old: &CustomerRow,
+    new: &mut CustomerRow,
+    command: pg_sys::CommandId,
+) -> Result<(), Refusal> {
     if new.given_id() != old.given_id() {
         return Err(Refusal::Immutable { column: "customer_id" });
     }
@@ -118,7 +122,7 @@ fn update(old: &CustomerRow, new: &mut CustomerRow) -> Result<(), Refusal> {
     }
     let mut updated_at = old.updated_at().unwrap_or(0);
     let mut version = old.version().unwrap_or(0);
-    if operation::republishes() == Some(Republished::Updated) {
+    if operation::republishes(old.given_id(), command) == Some(Republished::Updated) {
         updated_at = now().max(updated_at.saturating_add(1));
         version = version.max(recorded_version(old.id())).saturating_add(1);
     } else if Field::ALL.into_iter().any(|field| new.differs(old, field)) {

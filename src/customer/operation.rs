@@ -2,7 +2,9 @@
 //! it writes; the triggers ask before they refuse, and record the reason.
 
 use pgrx::Uuid;
+use pgrx::pg_sys::CommandId;
 use std::cell::RefCell;
+use std::collections::HashSet;
 
 /// How customers are recorded whom no change has recorded.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -13,6 +15,15 @@ pub enum Republished {
     Updated,
 }
 
+/// An UPDATE that changes nothing, and is recorded all the same.
+#[derive(Clone)]
+pub struct Republishing {
+    pub how: Republished,
+    pub customers: HashSet<Uuid>,
+    /// The UPDATE, known with its first row. What its triggers write is recorded as what it is.
+    pub command: Option<CommandId>,
+}
+
 #[derive(Clone, Default)]
 pub struct Operation {
     /// Whether old events may be deleted.
@@ -21,8 +32,7 @@ pub struct Operation {
     pub begins_epoch: bool,
     /// The customer whose row and events may be redacted.
     pub erases: Option<Uuid>,
-    /// Whether an UPDATE that changes nothing is recorded, and how.
-    pub republishes: Option<Republished>,
+    pub republishes: Option<Republishing>,
     /// The customer whose events get the reason, and the reason.
     pub reason: Option<(Uuid, String)>,
 }
@@ -60,8 +70,14 @@ pub fn erases(customer_id: Uuid) -> bool {
     OPERATION.with_borrow(|operation| operation.erases == Some(customer_id))
 }
 
-pub fn republishes() -> Option<Republished> {
-    OPERATION.with_borrow(|operation| operation.republishes)
+/// How a command records a customer that it does not change; None if it does not.
+pub fn republishes(customer_id: Option<Uuid>, command: CommandId) -> Option<Republished> {
+    OPERATION.with_borrow_mut(|operation| {
+        let republishing = operation.republishes.as_mut()?;
+        let is_its = republishing.customers.contains(&customer_id?)
+            && *republishing.command.get_or_insert(command) == command;
+        is_its.then_some(republishing.how)
+    })
 }
 
 pub fn reason() -> Option<(Uuid, String)> {

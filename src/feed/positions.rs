@@ -13,7 +13,7 @@ use crate::customer::schema::{EVENTS, POSITION_SEQUENCE};
 use crate::postgres::error::OrRaise;
 use crate::postgres::ffi;
 use crate::postgres::sequence::Sequence;
-use crate::postgres::transaction::with_latest_snapshot;
+use crate::postgres::transaction::{is_snapshot_kept, with_latest_snapshot};
 use crate::postgres::user_lock::{Class, KEY_BITS, Mode, UserLock};
 use crate::refusal::Refusal;
 use pgrx::prelude::*;
@@ -275,8 +275,7 @@ impl Bounds {
 /// and with a snapshot that is kept for the transaction.
 pub fn ensure_readable() -> Result<(), Refusal> {
     refuse_standby()?;
-    // SAFETY: a variable of this process, which has one thread.
-    if unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32 {
+    if is_snapshot_kept() {
         return Err(Refusal::Isolation);
     }
     Ok(())

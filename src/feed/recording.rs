@@ -9,7 +9,9 @@ use crate::customer::operation::{self, Republished};
 use crate::customer::row::{COUNT, CustomerRow};
 use crate::customer::schema::{CUSTOMER_COLUMNS, CUSTOMERS};
 use crate::postgres::error::{OrRaise, entry_point};
+use crate::postgres::ffi::GetCurrentTransactionStartTimestamp;
 use crate::postgres::random_uuid::random_uuid;
+use crate::postgres::timestamp::Timestamp;
 use crate::postgres::transaction::command_id;
 use crate::postgres::trigger::{Trigger, TriggerResult, TriggerTiming};
 use crate::postgres::typed_datum::TypedDatum;
@@ -37,7 +39,7 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
         while let (Some(old), Some(new)) = (old_rows.next(numbers), new_rows.next(numbers)) {
             let (old, new) = (CustomerRow::new(old), CustomerRow::new(new));
             assert!(old.given_id() == new.given_id(), "the transition tables are not in step");
-            match operation::republishes() {
+            match operation::republishes(new.given_id(), command_id()) {
                 Some(Republished::Registered) => {
                     record(Type::Registered, &new, Changed::registered(&new));
                     continue;
@@ -142,7 +144,12 @@ impl Recorder {
         let announce = announcement.filter(|_| self.sender == Sender::Worker);
         let (recorded_by, actor) = (self.recorded_by, self.actor);
         self.writer.append(|| {
-            let [customer_id, version, occurred_at] = new.event_values();
+            let [customer_id, version, updated_at] = new.event_values();
+            // A customer of an adopted table was updated long ago; consumers learn of it now.
+            let is_republished = operation::republishes(Some(event.customer_id), command_id())
+                == Some(Republished::Registered);
+            let now = Timestamp(GetCurrentTransactionStartTimestamp());
+            let occurred_at = if is_republished { now.into() } else { updated_at };
             [
                 event.position.into(),
                 event.event_id.into(),

@@ -33,6 +33,12 @@ pub fn is_read_only() -> bool {
     unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() }
 }
 
+/// Whether the transaction keeps its first snapshot: REPEATABLE READ and above.
+pub fn is_snapshot_kept() -> bool {
+    // SAFETY: a variable of this process, which has one thread.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
 /// The id of the command that writes the current row: while a statement runs, its snapshot is active, and
 /// has the command id that the statement's rows get.
 pub fn command_id() -> pg_sys::CommandId {

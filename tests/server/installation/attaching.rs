@@ -3,8 +3,8 @@
 use crate::kit::attack::past_the_triggers;
 use crate::kit::traffic::SetWhenDropped;
 use crate::kit::{
-    Database, all, assert_feed_keeps_contract, assert_refused, call, database, one, pid, received,
-    refusal, registered, server,
+    Database, all, assert_feed_keeps_contract, assert_refused, await_blocked, call, database, one,
+    pid, received, refusal, registered, server,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -292,4 +292,109 @@ fn triggers_of_the_owners_that_work_against_the_guard_are_named() {
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].contains("late") && warnings[0].contains("RENAME TO before_late"));
     assert!(warnings[1].contains("updated_at") && warnings[1].contains("DROP TRIGGER touch"));
+}
+
+#[test]
+fn a_customer_that_changed_before_it_was_recorded_is_recorded_as_a_whole() {
+    let database = adopted(6);
+    let mut client = database.connect();
+    let active =
+        "SELECT customer_id FROM customers.customers WHERE status = 'ACTIVE' ORDER BY 1 LIMIT 1";
+    let id: uuid::Uuid = one(&mut client, active, &[]);
+    call(&mut client, "update_customer($1, name => 'Changed')", &[&id]).unwrap();
+    assert_eq!(one::<i64>(&mut client, "SELECT customers.record_missing_events()", &[]), 6);
+    let last: String = one(
+        &mut client,
+        "SELECT version || ' ' || (event -> 'changes')::text FROM customers.read_events(0)
+          WHERE customer_id = $1 ORDER BY position DESC LIMIT 1",
+        &[&id],
+    );
+    assert!(last.starts_with("3 ") && last.contains("email") && last.contains("Changed"), "{last}");
+    assert_eq!(one::<i64>(&mut client, "SELECT customers.record_missing_events()", &[]), 0);
+}
+
+#[test]
+fn what_others_record_or_erase_meanwhile_is_not_recorded_again() {
+    let database = adopted(6);
+    let (mut client, mut other) = (database.connect(), database.connect());
+    let ids: Vec<uuid::Uuid> = all(
+        &mut client,
+        "SELECT customer_id FROM customers.customers WHERE status <> 'CLOSED' ORDER BY 1",
+        &[],
+    );
+    client.batch_execute("BEGIN").unwrap();
+    call(&mut client, "erase_customer($1)", &[&ids[0]]).unwrap();
+    call(&mut client, "update_customer($1, name => 'Changed')", &[&ids[1]]).unwrap();
+    assert_eq!(one::<i64>(&mut client, "SELECT customers.record_missing_events(2)", &[]), 2);
+    let waiting = pid(&mut other);
+    let mut observer = database.connect();
+    std::thread::scope(|scope| {
+        let recording =
+            scope.spawn(|| one::<i64>(&mut other, "SELECT customers.record_missing_events()", &[]));
+        await_blocked(&mut observer, waiting);
+        client.batch_execute("COMMIT").unwrap();
+        let recorded = recording.join().unwrap();
+        assert!(recorded <= 4, "{recorded}");
+    });
+    let twice = "SELECT count(*) FROM (SELECT FROM customers.events GROUP BY customer_id, version HAVING count(*) > 1) AS twice";
+    assert_eq!(one::<i64>(&mut client, twice, &[]), 0);
+    let last =
+        "SELECT type FROM customers.events WHERE customer_id = $1 ORDER BY position DESC LIMIT 1";
+    assert_eq!(one::<String>(&mut client, last, &[&ids[0]]), "customer-erased");
+    let unordered = "SELECT count(*) FROM customers.events AS event
+                      WHERE EXISTS (SELECT FROM customers.events AS later
+                                     WHERE later.customer_id = event.customer_id
+                                       AND later.position > event.position AND later.version <= event.version)";
+    assert_eq!(one::<i64>(&mut client, unordered, &[]), 0);
+}
+
+#[test]
+fn what_a_trigger_writes_while_customers_are_recorded_is_recorded_as_what_it_is() {
+    let database = adopted(4);
+    let mut client = database.connect();
+    let id: uuid::Uuid = {
+        let row = client
+            .query_one(
+                "SELECT customer_id FROM customers.register_customer('parent@example.com')",
+                &[],
+            )
+            .unwrap();
+        row.get(0)
+    };
+    client
+        .batch_execute(&format!(
+            "CREATE FUNCTION public.notes() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN
+                 IF new.customer_id <> '{id}' THEN
+                     PERFORM customers.update_customer('{id}', name => 'after ' || new.customer_id);
+                 END IF;
+                 RETURN new;
+             END $$;
+             CREATE TRIGGER notes AFTER UPDATE ON customers.customers FOR EACH ROW EXECUTE FUNCTION public.notes()"
+        ))
+        .unwrap();
+    assert_eq!(one::<i64>(&mut client, "SELECT customers.record_missing_events(2)", &[]), 2);
+    let types: Vec<String> = all(
+        &mut client,
+        "SELECT type || ' ' || version FROM customers.events WHERE customer_id = $1 ORDER BY position",
+        &[&id],
+    );
+    assert_eq!(types, ["customer-registered 1", "customer-updated 2", "customer-updated 3"]);
+}
+
+#[test]
+fn a_transaction_that_has_read_and_then_writes_does_not_deadlock_with_it() {
+    let database = database();
+    let (mut attaching, mut other) = (database.connect(), database.connect());
+    let id = registered(&mut other);
+    attaching.batch_execute("DROP TRIGGER guard ON customers.customers").unwrap();
+    other.batch_execute("BEGIN; SELECT * FROM customers.customers").unwrap();
+    // Nothing that readers wait for is missing, so it does not wait for this one.
+    attaching.batch_execute("SET lock_timeout = '10s'; SELECT customers.attach()").unwrap();
+    call(&mut other, "update_customer($1, name => 'Ann')", &[&id]).unwrap();
+    other.batch_execute("COMMIT").unwrap();
+    // An old snapshot would not show it what others have written.
+    attaching.batch_execute("DROP TRIGGER guard ON customers.customers").unwrap();
+    attaching.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").unwrap();
+    assert_refused(attaching.batch_execute("SELECT customers.attach()"), "25001", &[]);
 }
