@@ -100,6 +100,11 @@ COMMENT ON FUNCTION customers.offenders() IS
 'Rows of customers.customers that break a rule or share an id or, in canonical form, an address with another: what attach() refuses. For each every problem, the canonical form of address and name (NULL where there is none), and the ids that it collides with. Reads all customers.
 Shows personal data; for the owner of customers.customers. Refuses nothing.';
 
+COMMENT ON FUNCTION customers.attach() IS
+'Creates the tables, indexes, constraints, triggers and the view that are missing in schema customers; leaves what is there. Where nothing is missing, nobody waits for it.
+For the owner of the extension: after a restore, after DROP EXTENSION … CASCADE and CREATE EXTENSION.
+Refuses with 25001 (an older snapshot), 25006 (nothing may be written here), 42501 (not the owner; the schema holds objects of another role, or others may create some), 55000 (customers.customers is no table of customers, has rows that break a rule, is a parent or a child of another table, or is managed by Citus).';
+
 -- As sql/attach/tables.sql creates it; attach() of the new library may have done so before.
 DO $marks$
 DECLARE

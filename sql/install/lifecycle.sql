@@ -4,9 +4,9 @@ CREATE FUNCTION attach()
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'attach_wrapper';
 COMMENT ON FUNCTION attach() IS
-'Creates the tables, indexes, constraints, triggers and the view that are missing in schema customers; leaves what is there.
+'Creates the tables, indexes, constraints, triggers and the view that are missing in schema customers; leaves what is there. Where nothing is missing, nobody waits for it.
 For the owner of the extension: after a restore, after DROP EXTENSION … CASCADE and CREATE EXTENSION.
-Refuses with 42501 (the schema holds objects of another role, or others may create some), 55000 (customers.customers is no table of customers, has rows that break a rule, is a parent or a child of another table, or is managed by Citus).';
+Refuses with 25001 (an older snapshot), 25006 (nothing may be written here), 42501 (not the owner; the schema holds objects of another role, or others may create some), 55000 (customers.customers is no table of customers, has rows that break a rule, is a parent or a child of another table, or is managed by Citus).';
 
 -- Depends on nothing but its arguments, hence IMMUTABLE.
 CREATE FUNCTION broken_rule(email text, name text, status text)
