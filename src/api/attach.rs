@@ -80,17 +80,18 @@ fn attach() {
 /// Something that attach() would create or restore.
 pub struct Missing {
     pub problem: String,
-    kind: String,
+    /// What follows from it: see `sql/attach/missing.sql`.
+    effect: String,
 }
 
 impl Missing {
     /// Whether the tables cannot be read without it.
     pub fn is_needed(&self) -> bool {
-        self.kind == "table"
+        self.effect == "unreadable"
     }
 
     fn stops_readers(&self) -> bool {
-        self.kind == "table" || self.kind == "column" || self.problem.contains("refuse_removal")
+        ["unreadable", "exclusive"].contains(&self.effect.as_str())
     }
 }
 
@@ -101,7 +102,7 @@ pub fn missing() -> Vec<Missing> {
     connected(|_| {
         MISSING.read(&[CUSTOMERS.find().into()], |row| {
             let text = |column| row.get::<Text>(column).map_or(String::new(), |t| t.lossy().into());
-            missing.push(Missing { problem: text(1), kind: text(2) });
+            missing.push(Missing { problem: text(1), effect: text(2) });
         });
     });
     missing
