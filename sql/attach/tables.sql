@@ -101,11 +101,21 @@ CREATE TABLE IF NOT EXISTS customers.duty_marks (
     privacy  boolean,
     operator boolean
 );
-ALTER TABLE customers.duty_marks
-    ADD COLUMN IF NOT EXISTS writer boolean, ADD COLUMN IF NOT EXISTS reader boolean,
-    ADD COLUMN IF NOT EXISTS support boolean, ADD COLUMN IF NOT EXISTS consumer boolean,
-    ADD COLUMN IF NOT EXISTS auditor boolean, ADD COLUMN IF NOT EXISTS privacy boolean,
-    ADD COLUMN IF NOT EXISTS operator boolean;
+-- Where the table was there without some of them.
+DO $marks$
+DECLARE
+    duty text;
+BEGIN
+    FOR duty IN
+        SELECT name
+          FROM unnest(ARRAY['writer', 'reader', 'support', 'consumer', 'auditor', 'privacy', 'operator']) AS name
+         WHERE NOT EXISTS (SELECT FROM pg_attribute
+                            WHERE attrelid = 'customers.duty_marks'::regclass AND attname = name AND NOT attisdropped)
+    LOOP
+        EXECUTE format('ALTER TABLE customers.duty_marks ADD COLUMN %I boolean', duty);
+    END LOOP;
+END
+$marks$;
 COMMENT ON TABLE customers.duty_marks IS 'Marks duties: a role that holds REFERENCES on a column was given the duty of its name. Has no rows; see customers.duties().';
 COMMENT ON COLUMN customers.duty_marks.writer IS 'Marks the duty writer';
 COMMENT ON COLUMN customers.duty_marks.reader IS 'Marks the duty reader';
