@@ -11,7 +11,6 @@ use crate::customer::schema::{CUSTOMER_COLUMNS, CUSTOMERS};
 use crate::postgres::error::{OrRaise, entry_point};
 use crate::postgres::ffi::GetCurrentTransactionStartTimestamp;
 use crate::postgres::random_uuid::random_uuid;
-use crate::postgres::timestamp::Timestamp;
 use crate::postgres::transaction::command_id;
 use crate::postgres::trigger::{Trigger, TriggerResult, TriggerTiming};
 use crate::postgres::typed_datum::TypedDatum;
@@ -34,30 +33,25 @@ fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
 #[pg_extern(sql = false)]
 fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
     record(fcinfo, Kind::Update, |trigger, numbers, record| {
+        let command = command_id();
         let mut old_rows = trigger.old_rows().expect("the trigger names its old table");
         let mut new_rows = trigger.new_rows().expect("the trigger names its new table");
         while let (Some(old), Some(new)) = (old_rows.next(numbers), new_rows.next(numbers)) {
-            let (old, new) = (CustomerRow::new(old), CustomerRow::new(new));
+            let (old, mut new) = (CustomerRow::new(old), CustomerRow::new(new));
             assert!(old.given_id() == new.given_id(), "the transition tables are not in step");
-            match operation::republishes(new.given_id(), command_id()) {
-                Some(Republished::Registered) => {
-                    record(Type::Registered, &new, Changed::registered(&new));
-                    continue;
-                }
-                Some(Republished::Updated) => {
-                    record(Type::Updated, &new, Changed::EVERYTHING);
-                    continue;
-                }
-                None => {}
-            }
             let changed = Changed::updated(&old, &new);
-            if !changed.any() {
-                continue;
-            }
-            if operation::erases(new.id()) {
-                record(Type::Erased, &new, Changed::NOTHING);
-            } else {
-                record(Type::Updated, &new, changed);
+            match operation::republishes(new.given_id(), command) {
+                Some(Republished::Registered) => {
+                    // Updated long ago, in an adopted table; consumers learn of it now.
+                    new.set_updated_at(GetCurrentTransactionStartTimestamp());
+                    record(Type::Registered, &new, Changed::registered(&new));
+                }
+                Some(Republished::Updated) => record(Type::Updated, &new, Changed::EVERYTHING),
+                None if !changed.any() => {}
+                None if operation::erases(new.id()) => {
+                    record(Type::Erased, &new, Changed::NOTHING);
+                }
+                None => record(Type::Updated, &new, changed),
             }
         }
     })
@@ -144,12 +138,7 @@ impl Recorder {
         let announce = announcement.filter(|_| self.sender == Sender::Worker);
         let (recorded_by, actor) = (self.recorded_by, self.actor);
         self.writer.append(|| {
-            let [customer_id, version, updated_at] = new.event_values();
-            // A customer of an adopted table was updated long ago; consumers learn of it now.
-            let is_republished = operation::republishes(Some(event.customer_id), command_id())
-                == Some(Republished::Registered);
-            let now = Timestamp(GetCurrentTransactionStartTimestamp());
-            let occurred_at = if is_republished { now.into() } else { updated_at };
+            let [customer_id, version, occurred_at] = new.event_values();
             [
                 event.position.into(),
                 event.event_id.into(),
