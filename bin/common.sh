@@ -10,6 +10,7 @@ fail() { printf 'customer_db: %s\n' "$*" >&2; exit 1; }
 command -v cargo >/dev/null || PATH=$HOME/.cargo/bin:$PATH
 command -v cargo >/dev/null || fail 'Rust is missing: install a toolchain with rustup (https://rustup.rs).'
 
+VERSION=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n1)
 PGRX_VERSION=$(sed -n 's/^pgrx = .*"=\([0-9.]*\)".*/\1/p' Cargo.toml)
 export PGRX_HOME=$tools/pgrx
 export PATH=$tools/cargo-pgrx/bin:$PATH
