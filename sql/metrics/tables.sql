@@ -1,7 +1,7 @@
 -- Measures of the tables. A table of less than 8 MB is counted; of a larger one PostgreSQL's estimate is taken, which
--- VACUUM and ANALYZE renew. $1: the feed is complete up to here, NULL on a standby; $2: up to which position the worker
+-- VACUUM and ANALYZE renew. Continues a WITH that defines `backlog`, sql/metrics/backlog.sql. $1: the feed is complete up to here, NULL on a standby; $2: up to which position the worker
 -- has sent, NULL if none serves this database.
-WITH feed (relid) AS (
+feed (relid) AS (
     SELECT 'customers.events'::regclass
     UNION
     SELECT relid FROM pg_partition_tree('customers.events')
@@ -22,16 +22,6 @@ WITH feed (relid) AS (
     SELECT value, share::float8
       FROM pg_stats, unnest(most_common_vals::text::text[], most_common_freqs) AS common (value, share)
      WHERE schemaname = 'customers' AND tablename = 'customers' AND attname = 'status'
-), consumer AS (
-    SELECT consumer, position, unread, since
-      FROM customers.consumers
-      LEFT JOIN LATERAL (SELECT occurred_at AS since FROM customers.events AS event
-                          WHERE event.position > consumers.position AND event.position <= coalesce($1, 9223372036854775807)
-                          ORDER BY event.position LIMIT 1) AS oldest ON true
-     CROSS JOIN LATERAL (SELECT count(*) AS unread
-                           FROM (SELECT FROM customers.events AS event
-                                  WHERE event.position > consumers.position AND event.position <= coalesce($1, 9223372036854775807)
-                                  LIMIT 100000) AS unread_events) AS counted
 )
 SELECT name, labels::jsonb, value::float8 FROM (
 SELECT 'customer_db_customers', jsonb_build_object('status', status),
@@ -62,7 +52,7 @@ UNION ALL
 SELECT 'customer_db_worker_sent_position', '{}', $2 WHERE $2 IS NOT NULL
 UNION ALL
 SELECT name, jsonb_build_object('consumer', consumer), value
-  FROM consumer,
+  FROM backlog,
        LATERAL (VALUES ('customer_db_consumer_position', position),
                        ('customer_db_consumer_unread_events', unread),
                        ('customer_db_consumer_unread_seconds',

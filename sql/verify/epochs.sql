@@ -6,8 +6,9 @@ WITH epoch AS (
 SELECT false AS ok,
        format('epoch %1$s begins at %2$s, which is not above the epoch before it or where that ended: '
               'UPDATE customers.feed_epochs SET previous_end = %3$s WHERE epoch = %1$s;', epoch, first_position,
-              greatest(previous_first - 1, pruned_to,
-                       (SELECT max(position) FROM customers.events WHERE position < first_position), 0)) AS detail
+              least(first_position - 1,
+                    greatest(previous_first - 1, pruned_to, 0,
+                             (SELECT max(position) FROM customers.events WHERE position < first_position)))) AS detail
   FROM epoch
  WHERE first_position <= previous_first OR previous_end >= first_position OR previous_end < previous_first - 1
 UNION ALL

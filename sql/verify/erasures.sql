@@ -1,6 +1,6 @@
--- Persons whom the ledger names and a restore has brought back.
-SELECT false AS ok,
-       format('%s erased customers were brought back, by a restore: SELECT customers.reapply_erasures();', count(*)) AS detail
+-- Persons whom the ledger names and a restore has brought back, in their rows or in their events: whom reapply_erasures()
+-- erases again.
+SELECT customer_id, erasure.reason
   FROM customers.erasures AS erasure
   JOIN customers.customers AS customer USING (customer_id)
  WHERE customer.email <> 'erased+' || customer_id || '@erased.invalid' OR customer.name IS NOT NULL
@@ -8,4 +8,3 @@ SELECT false AS ok,
                 WHERE event.customer_id = erasure.customer_id
                   AND (event.changes ->> 'email' <> 'erased+' || customer_id || '@erased.invalid'
                        OR event.changes ->> 'name' IS NOT NULL))
-HAVING count(*) > 0

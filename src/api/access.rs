@@ -1,7 +1,6 @@
 //! Duties: named sets of privileges. They are granted as PostgreSQL privileges, so pg_dump and DROP OWNED
 //! handle them.
 
-use super::verify::Finding;
 use crate::customer::data_owner::refuse_read_only;
 use crate::postgres::error::{OrRaise, entry_point};
 use crate::postgres::result_set::ResultSet;
@@ -14,8 +13,8 @@ use pgrx::prelude::*;
 /// Privileges are written as in GRANT and REVOKE, and as regprocedure and regclass print names.
 struct Duty {
     name: &'static str,
-    /// The first marks the duty: a role that has it has the duty. It permits nothing, since the table has
-    /// no key for a foreign key to reference; and it stays when the functions are dropped with the extension, or left out of a dump.
+    /// The first marks the duty: a role that has it has the duty. It permits nothing, since the table has no key for a
+    /// foreign key to reference; and it stays when the functions are dropped with the extension, or left out of a dump.
     privileges: &'static [&'static str],
     /// Privileges that other duties have too.
     shared: &'static [&'static str],
@@ -158,26 +157,27 @@ fn duties<'call>(result: ResultSet<'call>) -> ResultSet<'call> {
     })
 }
 
-/// Duties of which a role lacks a part, as after DROP EXTENSION … CASCADE or a restore without the extension.
-pub fn incomplete_duties() -> Vec<Finding> {
-    let mut findings = Vec::new();
+/// Duties of which a role lacks a part, as after DROP EXTENSION … CASCADE or a restore without the extension, each with
+/// the call that completes it.
+pub fn incomplete_duties() -> Vec<String> {
+    let mut incomplete = Vec::new();
     for role in Role::all() {
         for duty in DUTIES.iter().filter(|duty| role.has(duty)) {
             if let Some(lacking) = role.lacks(duty) {
-                findings.push(Finding::problem(format!(
+                incomplete.push(format!(
                     "role {} has the duty {} without {lacking}: SELECT customers.grant_access({}, '{}');",
                     role.quoted, duty.name, role.literal, duty.name
-                )));
+                ));
             }
         }
     }
-    findings
+    incomplete
 }
 
-/// Marks the duties of roles that were given them before there were marks.
+/// Marks the duties of roles that were given them before there were marks: after a restore of what 0.1.0 has made.
 pub fn mark_duties() {
     for role in Role::all() {
-        for duty in DUTIES.iter().filter(|duty| role.has(duty) && !role.holds(duty.mark())) {
+        for duty in DUTIES.iter().filter(|duty| role.had(duty)) {
             run(&format!("GRANT {} TO {}", duty.mark(), role.quoted));
         }
     }
@@ -208,9 +208,14 @@ pub fn expect_owner() -> Result<(), Refusal> {
 }
 
 fn expect_marks() -> Result<(), Refusal> {
+    if has_marks() { Ok(()) } else { Err(Refusal::OutOfDate) }
+}
+
+/// Whether the table of marks is there.
+pub fn has_marks() -> bool {
     static HAS_MARKS: Statement =
         Statement::new(c"SELECT to_regclass('customers.duty_marks') IS NOT NULL", &[]);
-    if HAS_MARKS.read_value(&[]) == Some(true) { Ok(()) } else { Err(Refusal::OutOfDate) }
+    HAS_MARKS.read_value(&[]) == Some(true)
 }
 
 /// The role that owns the extension.
@@ -283,7 +288,7 @@ impl Role {
         let mut roles: Vec<Self> = Vec::new();
         connected(|_| {
             ROLES.read(&[oid.into()], |row| {
-                let text = |column| row.get::<Text>(column).map(|text| text.lossy().into_owned());
+                let text = |column| row.get::<String>(column);
                 let (name, quoted, literal) = (text(1), text(2), text(3));
                 if roles.last().map(|role| &role.name) != name.as_ref() {
                     let [name, quoted, literal] =
@@ -296,15 +301,18 @@ impl Role {
         roles
     }
 
-    /// By its mark or, in a schema of before 0.2.0, by all of its privileges.
     fn has(&self, duty: &Duty) -> bool {
-        let holds_all = |privileges: &[&str]| privileges.iter().all(|held| self.holds(held));
         self.holds(duty.mark())
-            || match duty.name {
-                "reader" => holds_all(READING) && self.holds(FORMER_MARK_OF_READER),
-                "operator" => self.holds(PRUNING),
-                _ => holds_all(duty.own()),
-            }
+    }
+
+    /// Whether it holds what 0.1.0 granted for a duty.
+    fn had(&self, duty: &Duty) -> bool {
+        let holds_all = |privileges: &[&str]| privileges.iter().all(|held| self.holds(held));
+        match duty.name {
+            "reader" => holds_all(READING) && self.holds(FORMER_MARK_OF_READER),
+            "operator" => self.holds(PRUNING),
+            _ => holds_all(duty.own()),
+        }
     }
 
     fn holds(&self, privilege: &str) -> bool {

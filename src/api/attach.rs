@@ -36,33 +36,15 @@ fn attach() {
         }
         let missing = missing();
         if adopts {
-            // What evaluates an expression of the owner's over rows is done with the owner's rights.
-            let ensure_rows_keep_rules =
-                || CUSTOMERS.as_restricted_owner(|| ensure_rows_keep_rules().or_raise());
-            ensure_rows_keep_rules();
-            if missing.is_empty() {
-                return;
-            }
-            if is_snapshot_kept() {
-                Refusal::AttachIsolation.raise();
-            }
-            // At once the strongest lock that is needed: one taken later would deadlock with transactions that have
-            // read, and now write. What others wrote before it is checked again.
-            let stops_readers = missing.iter().any(Missing::stops_readers);
-            run(if stops_readers {
-                "LOCK TABLE customers.customers IN ACCESS EXCLUSIVE MODE"
-            } else {
-                "LOCK TABLE customers.customers IN SHARE ROW EXCLUSIVE MODE"
-            });
-            ensure_rows_keep_rules();
-            // Where the keys are there, nothing is shared.
-            if stops_readers {
-                CUSTOMERS.as_restricted_owner(|| ensure_nothing_is_shared().or_raise());
-            }
+            ensure_rows_keep_rules().or_raise();
         }
         if missing.is_empty() {
             return;
         }
+        if adopts {
+            lock(missing.iter().any(Missing::stops_readers)).or_raise();
+        }
+        let had_marks = access::has_marks();
         run(include_str!("../../sql/attach/remember_relations.sql"));
         if adopts {
             run(include_str!("../../sql/attach/warnings.sql"));
@@ -73,8 +55,26 @@ fn attach() {
         run(include_str!("../../sql/attach/triggers.sql"));
         run(include_str!("../../sql/attach/views.sql"));
         run(include_str!("../../sql/attach/privileges.sql"));
-        access::mark_duties();
+        if !had_marks {
+            access::mark_duties();
+        }
     });
+}
+
+/// Locks the table of customers, at once as strongly as is needed: a stronger lock that is taken later would deadlock
+/// with transactions that have read, and now write. Then checks again what others wrote before.
+fn lock(stops_readers: bool) -> Result<(), Refusal> {
+    if is_snapshot_kept() {
+        return Err(Refusal::AttachIsolation);
+    }
+    run(if stops_readers {
+        "LOCK TABLE customers.customers IN ACCESS EXCLUSIVE MODE"
+    } else {
+        "LOCK TABLE customers.customers IN SHARE ROW EXCLUSIVE MODE"
+    });
+    ensure_rows_keep_rules()?;
+    // Where the keys are there, nothing is shared.
+    if stops_readers { ensure_nothing_is_shared() } else { Ok(()) }
 }
 
 /// Something that attach() would create or restore.
@@ -101,7 +101,7 @@ pub fn missing() -> Vec<Missing> {
     let mut missing = Vec::new();
     connected(|_| {
         MISSING.read(&[CUSTOMERS.find().into()], |row| {
-            let text = |column| row.get::<Text>(column).map_or(String::new(), |t| t.lossy().into());
+            let text = |column| row.get(column).unwrap_or_default();
             missing.push(Missing { problem: text(1), effect: text(2) });
         });
     });
@@ -127,7 +127,7 @@ pub fn ensure_columns() -> Result<(), Refusal> {
     let mut lacking = Ok(());
     connected(|_| {
         LACKING.read(&params, |row| {
-            let text = |column| row.get::<Text>(column).map_or(String::new(), |t| t.lossy().into());
+            let text = |column| row.get(column).unwrap_or_default();
             lacking = Err(Refusal::NotAdoptable { table: text(1), problems: text(2) });
         });
     });
@@ -148,11 +148,12 @@ fn ensure_rows_keep_rules() -> Result<(), Refusal> {
         c"SELECT count(*) FROM customers.customers WHERE version IS NULL OR version < 1",
         &[],
     );
-    if let Some(rows @ 1..) = BROKEN.value(&[]) {
+    // What evaluates an expression of the owner's over rows is done with the owner's rights.
+    if let Some(rows @ 1..) = CUSTOMERS.as_restricted_owner(|| BROKEN.value(&[])) {
         return Err(Refusal::BrokenRules { rows });
     }
     if HAS_VERSION.value(&[CUSTOMERS.oid().into()]) == Some(true)
-        && let Some(rows @ 1..) = BROKEN_VERSION.value(&[])
+        && let Some(rows @ 1..) = CUSTOMERS.as_restricted_owner(|| BROKEN_VERSION.value(&[]))
     {
         return Err(Refusal::BrokenVersions { rows });
     }
@@ -169,7 +170,7 @@ fn ensure_nothing_is_shared() -> Result<(), Refusal> {
                                  GROUP BY customer_id HAVING count(*) > 1) AS shared",
         &[],
     );
-    if let Some(values @ 1..) = SHARED.value(&[]) {
+    if let Some(values @ 1..) = CUSTOMERS.as_restricted_owner(|| SHARED.value(&[])) {
         return Err(Refusal::Shared { values });
     }
     Ok(())

@@ -11,7 +11,6 @@ use crate::postgres::jsonb::Jsonb;
 use crate::postgres::random_uuid::random_key;
 use crate::postgres::result_set::ResultSet;
 use crate::postgres::statement::{Row, Statement, connected, sql};
-use crate::postgres::text::Text;
 use crate::postgres::typed_datum::TypedDatum;
 use crate::refusal::Refusal;
 use crate::rules::status::Status;
@@ -233,8 +232,7 @@ impl Known {
 }
 
 fn key(row: &Row) -> (Uuid, String) {
-    let email = row.get::<Text>(2).map(|email| email.lossy().into_owned());
-    (row.get(1).expect("the primary key"), email.expect("every customer has an address"))
+    (row.get(1).expect("the primary key"), row.get(2).expect("every customer has an address"))
 }
 
 /// Whether the unique indexes on id and address are the table's only unique or exclusion indexes.

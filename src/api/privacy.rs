@@ -147,23 +147,13 @@ fn redact_events(customer_id: Uuid, address: &str, held: &mut PersonalData) {
 
 #[pg_extern(sql = false)]
 fn reapply_erasures() -> i64 {
-    static BACK: Statement = Statement::new(
-        c"SELECT customer_id, erasure.reason
-            FROM customers.erasures AS erasure
-            JOIN customers.customers AS customer USING (customer_id)
-           WHERE customer.email <> 'erased+' || customer_id || '@erased.invalid'
-              OR EXISTS (SELECT FROM customers.events AS event
-                          WHERE event.customer_id = erasure.customer_id
-                            AND (event.changes ->> 'email' <> 'erased+' || customer_id || '@erased.invalid'
-                                 OR event.changes ->> 'name' IS NOT NULL))",
-        &[],
-    );
+    static BACK: Statement =
+        Statement::new(sql!(include_str!("../../sql/verify/erasures.sql")), &[]);
     as_writing_data_owner(|| {
         let mut back: Vec<(Uuid, Option<String>)> = Vec::new();
         connected(|_| {
             BACK.run(&[], |row| {
-                let reason = row.get::<Text>(2).map(|reason| reason.lossy().into_owned());
-                back.extend(row.get(1).map(|id| (id, reason)));
+                back.extend(row.get(1).map(|id| (id, row.get(2))));
             });
         });
         for (customer_id, reason) in &back {

@@ -31,7 +31,8 @@ fn record_missing_events(max_customers: Option<i32>) -> i64 {
         // An older snapshot would not see all events.
         ensure_readable().or_raise();
         let max = max_customers.map_or(i64::MAX, i64::from);
-        let found: Vec<Uuid> = customers(&UNRECORDED, &[max.into()]).0;
+        let found = customers(&UNRECORDED, &[max.into()]);
+        let found: Vec<Uuid> = found.into_iter().map(|(id, _)| id).collect();
         found.chunks(CHUNK).map(record).sum()
     })
 }
@@ -59,16 +60,15 @@ fn record(found: &[Uuid]) -> i64 {
     );
     let ids = [found.to_vec().into()];
     connected(|_| LOCK.run(&ids, |_| {}));
-    let (all, is_unknown) = customers(&UNRECORDED, &ids);
-    let of = |wanted: bool| {
-        let pairs = all.iter().zip(&is_unknown).filter(move |(_, unknown)| **unknown == wanted);
-        pairs.map(|(id, _)| *id).collect::<Vec<Uuid>>()
-    };
+    let (unknown, differing): (Vec<_>, Vec<_>) =
+        customers(&UNRECORDED, &ids).into_iter().partition(|(_, is_unknown)| *is_unknown);
     let mut recorded = 0;
-    for (ids, how) in [(of(true), Republished::Registered), (of(false), Republished::Updated)] {
-        if ids.is_empty() {
+    for (customers, how) in [(unknown, Republished::Registered), (differing, Republished::Updated)]
+    {
+        if customers.is_empty() {
             continue;
         }
+        let ids: Vec<Uuid> = customers.into_iter().map(|(id, _)| id).collect();
         let customers = ids.iter().copied().collect();
         let republishes = Some(Republishing { how, customers, command: None });
         operation::during(Operation { republishes, ..Default::default() }, || {
@@ -78,14 +78,13 @@ fn record(found: &[Uuid]) -> i64 {
     recorded
 }
 
-/// The customers that a statement returns, and for each whether no event of it is there.
-fn customers(statement: &Statement, params: &[TypedDatum]) -> (Vec<Uuid>, Vec<bool>) {
-    let (mut ids, mut is_unknown) = (Vec::new(), Vec::new());
+/// The customers that a statement returns, each with whether no event of it is there.
+fn customers(statement: &Statement, params: &[TypedDatum]) -> Vec<(Uuid, bool)> {
+    let mut customers = Vec::new();
     connected(|_| {
         statement.run(params, |row| {
-            ids.extend(row.get::<Uuid>(1));
-            is_unknown.push(row.get(2) == Some(true));
+            customers.extend(row.get(1).map(|id| (id, row.get(2) == Some(true))));
         });
     });
-    (ids, is_unknown)
+    customers
 }

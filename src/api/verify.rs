@@ -2,12 +2,11 @@
 //! found: whether that is in order, and what to type.
 
 use super::{access, attach};
+use crate::customer::data_owner::as_extension_owner;
 use crate::customer::schema::{CUSTOMERS, POSITION_SEQUENCE, broken_customer};
 use crate::feed;
-use crate::postgres::error::{entry_point, protecting};
 use crate::postgres::result_set::ResultSet;
 use crate::postgres::statement::{Statement, connected, sql};
-use crate::postgres::text::Text;
 use crate::postgres::transaction::sleep;
 use crate::postgres::typed_datum::TypedDatum;
 use crate::settings::NOTIFY;
@@ -16,13 +15,13 @@ use pgrx::prelude::*;
 use std::time::Duration;
 
 /// What a check has found: whether it is in order, and what to type where not.
-pub struct Finding {
-    pub ok: bool,
-    pub detail: String,
+struct Finding {
+    ok: bool,
+    detail: String,
 }
 
 impl Finding {
-    pub fn problem(detail: String) -> Self {
+    fn problem(detail: String) -> Self {
         Self { ok: false, detail }
     }
 }
@@ -40,61 +39,60 @@ macro_rules! findings {
 
 #[pg_extern(sql = false)]
 fn verify<'call>(result: ResultSet<'call>) -> ResultSet<'call> {
-    protecting(|| {
-        entry_point(|| {
-            let mut rows = Vec::new();
-            let mut check = |name: &'static str, findings: Vec<Finding>| {
-                rows.push((name, findings));
-            };
-            check("version", version());
-            let (objects, are_readable) = objects();
-            check("objects", objects);
-            check("disabled_triggers", findings!("../../sql/verify/disabled_triggers.sql"));
-            check("trigger_order", findings!("../../sql/verify/trigger_order.sql"));
-            check("indexes", findings!("../../sql/verify/indexes.sql"));
-            let inheritance = findings!("../../sql/verify/inheritance.sql");
-            let are_readable = are_readable && inheritance.is_empty();
-            check("inheritance", inheritance);
-            check("unlogged", findings!("../../sql/verify/unlogged.sql"));
+    as_extension_owner(|| {
+        let mut rows = Vec::new();
+        let mut check = |name: &'static str, findings: Vec<Finding>| {
+            rows.push((name, findings));
+        };
+        check("version", version());
+        let (objects, are_readable) = objects();
+        check("objects", objects);
+        check("disabled_triggers", findings!("../../sql/verify/disabled_triggers.sql"));
+        check("trigger_order", findings!("../../sql/verify/trigger_order.sql"));
+        check("indexes", findings!("../../sql/verify/indexes.sql"));
+        let inheritance = findings!("../../sql/verify/inheritance.sql");
+        let are_readable = are_readable && inheritance.is_empty();
+        check("inheritance", inheritance);
+        check("unlogged", findings!("../../sql/verify/unlogged.sql"));
+        check(
+            "strangers",
+            findings!(
+                "../../sql/verify/strangers.sql",
+                &[OIDOID],
+                &[access::extension_owner().into()]
+            ),
+        );
+        check(
+            "privileges",
+            findings!(
+                "../../sql/verify/privileges.sql",
+                &[OIDOID],
+                &[access::extension_owner().into()]
+            ),
+        );
+        let duties = access::incomplete_duties().into_iter();
+        check("duties", duties.map(Finding::problem).collect());
+        check("credentials", findings!("../../sql/verify/credentials.sql"));
+        check("notify_queue", findings!("../../sql/verify/notify_queue.sql"));
+        check("held_back", held_back());
+        check("worker", worker());
+        for (name, findings) in CHECKS_OF_DATA {
+            // A query of tables that are not there would raise.
+            let unknown = || vec![Finding::problem(NOT_READABLE.to_owned())];
             check(
-                "strangers",
-                findings!(
-                    "../../sql/verify/strangers.sql",
-                    &[OIDOID],
-                    &[access::extension_owner().into()]
-                ),
+                name,
+                if are_readable { CUSTOMERS.as_restricted_owner(findings) } else { unknown() },
             );
-            check(
-                "privileges",
-                findings!(
-                    "../../sql/verify/privileges.sql",
-                    &[OIDOID],
-                    &[access::extension_owner().into()]
-                ),
-            );
-            check("duties", access::incomplete_duties());
-            check("credentials", findings!("../../sql/verify/credentials.sql"));
-            check("notify_queue", findings!("../../sql/verify/notify_queue.sql"));
-            check("held_back", held_back());
-            check("worker", worker());
-            for (name, findings) in CHECKS_OF_DATA {
-                // A query of tables that are not there would raise.
-                let unknown = || vec![Finding::problem(NOT_READABLE.to_owned())];
-                check(
-                    name,
-                    if are_readable { CUSTOMERS.as_restricted_owner(findings) } else { unknown() },
-                );
-            }
-            let rows = rows.into_iter().map(|(name, findings)| {
-                let ok = findings.iter().all(|finding| finding.ok);
-                let mut details: Vec<_> = findings.into_iter().collect();
-                details.sort_by_key(|finding| finding.ok);
-                let details: Vec<_> = details.into_iter().map(|finding| finding.detail).collect();
-                let detail = (!details.is_empty()).then(|| details.join("\n"));
-                [name.into(), ok.into(), detail.into()]
-            });
-            result.fill_with([TEXTOID, BOOLOID, TEXTOID], rows)
-        })
+        }
+        let rows = rows.into_iter().map(|(name, findings)| {
+            let ok = findings.iter().all(|finding| finding.ok);
+            let mut details: Vec<_> = findings.into_iter().collect();
+            details.sort_by_key(|finding| finding.ok);
+            let details: Vec<_> = details.into_iter().map(|finding| finding.detail).collect();
+            let detail = (!details.is_empty()).then(|| details.join("\n"));
+            [name.into(), ok.into(), detail.into()]
+        });
+        result.fill_with([TEXTOID, BOOLOID, TEXTOID], rows)
     })
 }
 
@@ -106,10 +104,8 @@ const CHECKS_OF_DATA: [(&str, Check); 6] = [
     ("epochs", || {
         findings!("../../sql/verify/epochs.sql", &[TEXTOID], &[feed::history_here().into()])
     }),
-    ("consumers", || {
-        findings!("../../sql/verify/consumers.sql", &[INT8OID], &[feed::complete_to().into()])
-    }),
-    ("erasures", || findings!("../../sql/verify/erasures.sql")),
+    ("consumers", consumers),
+    ("erasures", erasures),
     ("rows_keep_rules", rows_keep_rules),
     ("rows_match_events", rows_match_events),
 ];
@@ -148,7 +144,7 @@ fn read_findings(statement: &Statement, params: &[TypedDatum]) -> Vec<Finding> {
     let mut findings = Vec::new();
     connected(|_| {
         statement.read(params, |row| {
-            let detail = row.get::<Text>(2).map_or(String::new(), |text| text.lossy().into());
+            let detail = row.get::<String>(2).unwrap_or_default();
             // A name may contain a line break, after which a finding of its own would seem to begin.
             let detail = detail.replace(char::is_control, "\u{FFFD}");
             findings.push(Finding { ok: row.get(1) == Some(true), detail });
@@ -163,12 +159,7 @@ fn version() -> Vec<Finding> {
         &[],
     );
     const LIBRARY: &str = env!("CARGO_PKG_VERSION");
-    let mut installed = String::new();
-    connected(|_| {
-        INSTALLED.read(&[], |row| {
-            installed = row.get::<Text>(1).map_or(String::new(), |text| text.lossy().into());
-        });
-    });
+    let installed: String = INSTALLED.read_value(&[]).unwrap_or_default();
     if installed == LIBRARY {
         return Vec::new();
     }
@@ -182,10 +173,16 @@ fn version() -> Vec<Finding> {
 /// Looks again after a moment if anybody holds it: a transaction that is about to end is nobody's concern.
 fn held_back() -> Vec<Finding> {
     const MOMENT: Duration = Duration::from_millis(200);
-    let look = || {
-        let class = i64::from(feed::POSITION_LOCKS);
-        findings!("../../sql/verify/held_back.sql", &[INT8OID], &[class.into()])
-    };
+    static HOLDERS: Statement = Statement::new(
+        sql!(
+            "WITH holder AS (",
+            include_str!("../../sql/metrics/holders.sql"),
+            ") ",
+            include_str!("../../sql/verify/held_back.sql")
+        ),
+        &[INT8OID],
+    );
+    let look = || read_findings(&HOLDERS, &[i64::from(feed::POSITION_LOCKS).into()]);
     if look().is_empty() {
         return Vec::new();
     }
@@ -204,6 +201,32 @@ fn worker() -> Vec<Finding> {
         &[TEXTOID, BOOLOID],
         &[notify.into(), has_worker.into()]
     )
+}
+
+fn consumers() -> Vec<Finding> {
+    static BACKLOG: Statement = Statement::new(
+        sql!(
+            "WITH backlog AS (",
+            include_str!("../../sql/metrics/backlog.sql"),
+            ") ",
+            include_str!("../../sql/verify/consumers.sql")
+        ),
+        &[INT8OID],
+    );
+    read_findings(&BACKLOG, &[feed::complete_to().into()])
+}
+
+fn erasures() -> Vec<Finding> {
+    static BACK: Statement = Statement::new(
+        sql!("SELECT count(*) FROM (", include_str!("../../sql/verify/erasures.sql"), ") AS back"),
+        &[],
+    );
+    match BACK.read_value::<i64>(&[]) {
+        Some(back @ 1..) => vec![Finding::problem(format!(
+            "{back} erased customers were brought back, by a restore: SELECT customers.reapply_erasures();"
+        ))],
+        _ => Vec::new(),
+    }
 }
 
 fn rows_keep_rules() -> Vec<Finding> {

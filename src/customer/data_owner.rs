@@ -27,6 +27,12 @@ pub fn as_caller<T>(body: impl FnOnce() -> T) -> T {
     checked(|| {}, body)
 }
 
+/// Runs the body of a function that looks at the catalogue with the rights of the extension's owner, which it must leave
+/// for those of the data owner before it reads a table.
+pub fn as_extension_owner<T>(body: impl FnOnce() -> T) -> T {
+    protecting(|| entry_point(body))
+}
+
 fn checked<T>(check: impl FnOnce(), body: impl FnOnce() -> T) -> T {
     let call = || {
         protect(Protected::Call, [None; 4]);

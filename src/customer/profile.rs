@@ -51,9 +51,10 @@ impl Profile {
 
 impl From<&CustomerRow<'_>> for Profile {
     fn from(row: &CustomerRow) -> Self {
-        let mut nulls = row.values().map(TypedDatum::is_null);
+        let row = row.values();
+        let mut nulls = row.map(TypedDatum::is_null);
         let mut values = std::array::from_fn::<_, COUNT, _>(|i| {
-            let value = row.values()[i].of_type(CUSTOMER_COLUMNS[i].r#type.value());
+            let value = row[i].of_type(CUSTOMER_COLUMNS[i].r#type.value());
             value.unwrap_or(pg_sys::Datum::null())
         });
         // SAFETY: type_desc() has verified that the descriptor's columns have the types of CUSTOMER_COLUMNS, as the

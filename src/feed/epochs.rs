@@ -13,7 +13,6 @@ use crate::postgres::ffi;
 use crate::postgres::partition::first_lower_bound;
 use crate::postgres::sequence::Sequence;
 use crate::postgres::statement::{Statement, connected};
-use crate::postgres::text::Text;
 use crate::postgres::transaction::with_latest_snapshot;
 use crate::postgres::user_lock::{Class, KEY_BITS, Mode};
 use crate::refusal::Refusal;
@@ -114,7 +113,7 @@ impl Epochs {
                     first_position: row.get(2).unwrap_or_default(),
                     previous_end: row.get(3).unwrap_or_default(),
                     pruned_to: row.get(4).unwrap_or_default(),
-                    history: row.get::<Text>(5).map_or(String::new(), |text| text.lossy().into()),
+                    history: row.get(5).unwrap_or_default(),
                 });
             });
         });

@@ -89,6 +89,15 @@ macro_rules! sql_types {
 }
 sql_types!(bool = BOOLOID, i32 = INT4OID, i64 = INT8OID, Uuid = UUIDOID, Oid = OIDOID);
 
+/// A copy, with U+FFFD in place of invalid UTF-8.
+impl SqlType<'_> for String {
+    const TYPE: BuiltinOid = BuiltinOid::TEXTOID;
+    unsafe fn from_datum(datum: pg_sys::Datum) -> Self {
+        // SAFETY: the caller guarantees a text that is valid while it is copied.
+        unsafe { Text::new(datum) }.lossy().into_owned()
+    }
+}
+
 impl SqlType<'_> for Timestamp {
     const TYPE: BuiltinOid = BuiltinOid::TIMESTAMPTZOID;
     unsafe fn from_datum(datum: pg_sys::Datum) -> Self {

@@ -85,7 +85,7 @@ pub fn reserve() {
 /// Whether a worker sends the notifications of this sequence's events. False until it has noticed that the
 /// tables were created anew.
 pub fn has_worker(sequence: pg_sys::Oid) -> bool {
-    my_slots().any(|slot| slot.latch().is_some() && slot.sent(sequence).is_some())
+    sent_by_worker(sequence).is_some()
 }
 
 /// The position up to which the worker that runs has sent; None if none does.

@@ -193,3 +193,31 @@ fn a_session_with_the_library_of_before_is_told_to_connect_again() {
     }
     fs::remove_dir_all(folder).unwrap();
 }
+
+#[test]
+fn roles_of_a_restored_schema_of_before_keep_their_duties() {
+    let database = of_0_1_0(server(), "restored");
+    let mut client = database.connect();
+    client.batch_execute("ALTER EXTENSION customer_db UPDATE").unwrap();
+    // As after restoring a dump of 0.1.0 with this version installed.
+    client
+        .batch_execute(
+            "DROP TABLE customers.duty_marks;
+             GRANT SELECT (version) ON customers.customers TO restored_reader;
+             SELECT customers.attach()",
+        )
+        .unwrap();
+    let held: Vec<String> = all(
+        &mut client,
+        "SELECT role || ' ' || duty FROM customers.duties() WHERE complete ORDER BY 1",
+        &[],
+    );
+    let mut expected = DUTIES.map(|duty| format!("restored_{duty} {duty}"));
+    expected.sort();
+    assert_eq!(held, expected);
+    for duty in DUTIES {
+        client
+            .batch_execute(&format!("DROP OWNED BY restored_{duty}; DROP ROLE restored_{duty}"))
+            .unwrap();
+    }
+}

@@ -252,6 +252,8 @@ fn what_is_wrong_with_the_feed_is_noticed() {
         ("epochs", "UPDATE customers.feed_epochs SET previous_end = 7"),
         ("epochs", "DELETE FROM customers.feed_epochs"),
         ("consumers", "INSERT INTO customers.consumers VALUES ('ahead', 100)"),
+        // The statement to type must not say what would be noticed again.
+        ("epochs", "UPDATE customers.feed_epochs SET previous_end = 7, pruned_to = 1"),
     ] {
         assert_noticed(&mut client, check, breaks);
     }
@@ -319,6 +321,13 @@ fn a_person_whom_a_restore_has_brought_back_is_noticed() {
         &mut client,
         "customers.customers",
         "UPDATE customers.customers SET email = 'zyxw@example.com', name = 'Zyxw', status = 'ACTIVE'",
+    );
+    assert_noticed(&mut client, "erasures", "SELECT 1");
+    // The name alone, at the address of the erased.
+    past_the_triggers(
+        &mut client,
+        "customers.customers",
+        "UPDATE customers.customers SET name = 'Zyxw'",
     );
     assert_noticed(&mut client, "erasures", "SELECT 1");
 }
@@ -530,4 +539,20 @@ fn a_broken_event_and_a_deleted_customer_are_survived_and_told() {
     past_the_triggers(&mut client, "customers.customers", "DELETE FROM customers.customers");
     let (ok, detail) = answer(&mut client, "rows_match_events");
     assert!(!ok && detail.unwrap().contains("deleted past the triggers"));
+}
+
+#[test]
+fn what_was_granted_by_hand_is_no_duty() {
+    let (_database, mut client) = lived_in();
+    let role = role(&mut client, "");
+    client
+        .batch_execute(&format!(
+            "GRANT USAGE ON SCHEMA customers TO {role};
+             GRANT EXECUTE ON FUNCTION customers.prune_events, customers.customer_timeline TO {role};
+             GRANT SELECT ON customers.customers_masked TO {role}"
+        ))
+        .unwrap();
+    assert_content(&mut client);
+    let duties = "SELECT count(*) FROM customers.duties() WHERE role = $1";
+    assert_eq!(one::<i64>(&mut client, duties, &[&role]), 0);
 }
