@@ -10,3 +10,5 @@ SELECT lock.pid, session.state, prepared.gid, coalesce(session.xact_start, prepa
  WHERE lock.locktype = 'userlock' AND lock.granted
    AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
    AND lock.classid::bigint >> 21 = $1
+   -- The views are read one after the other: a transaction that was seen in the first may have ended before the second.
+   AND (session.pid IS NOT NULL AND session.state IS DISTINCT FROM 'idle' OR prepared.gid IS NOT NULL)
