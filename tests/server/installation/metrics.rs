@@ -35,10 +35,10 @@ fn what_is_small_is_counted() {
     client
         .batch_execute(
             "SELECT customers.subscribe('mailer');
-             SELECT customers.register_customer('person' || i || '@example.com') FROM generate_series(1, 6) AS i;
-             SELECT customers.set_status(customer_id, 'CLOSED') FROM customers.find_customer('person1@example.com');
-             SELECT customers.set_status(customer_id, 'SUSPENDED') FROM customers.find_customer('person2@example.com');
-             SELECT customers.erase_customer(customer_id) FROM customers.find_customer('person3@example.com')",
+             SELECT customers.register_customer('counted' || i || '@example.com') FROM generate_series(1, 6) AS i;
+             SELECT customers.set_status(customer_id, 'CLOSED') FROM customers.find_customer('counted1@example.com');
+             SELECT customers.set_status(customer_id, 'SUSPENDED') FROM customers.find_customer('counted2@example.com');
+             SELECT customers.erase_customer(customer_id) FROM customers.find_customer('counted3@example.com')",
         )
         .unwrap();
     for (name, labels, value) in [
