@@ -575,7 +575,7 @@ pub fn unique(prefix: &str) -> String {
 
 /// An address that no other test uses.
 pub fn address() -> String {
-    format!("{}@example.com", unique("person"))
+    format!("{}@example.com", unique("person-"))
 }
 
 /// An id that no other test gives to a customer.
