@@ -100,6 +100,7 @@ COMMENT ON FUNCTION customers.offenders() IS
 'Rows of customers.customers that break a rule or share an id or, in canonical form, an address with another: what attach() refuses. For each every problem, the canonical form of address and name (NULL where there is none), and the ids that it collides with. Reads all customers.
 Shows personal data; for the owner of customers.customers. Refuses nothing.';
 
+ALTER FUNCTION customers.attach() SET client_min_messages = warning;
 COMMENT ON FUNCTION customers.attach() IS
 'Creates the tables, indexes, constraints, triggers and the view that are missing in schema customers; leaves what is there. Where nothing is missing, nobody waits for it.
 For the owner of the extension: after a restore, after DROP EXTENSION … CASCADE and CREATE EXTENSION.

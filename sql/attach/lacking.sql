@@ -3,14 +3,30 @@
 SELECT relname::text AS "table", string_agg(problem, E'\n' ORDER BY place) AS problems
   FROM (SELECT relation.relname, min(wanted.place) AS place,
                CASE WHEN relation.relkind <> 'r' AND NOT (relation.relkind = 'p' AND wanted.table <> 'customers')
-                    THEN format('%s is no plain table.', relation.oid::regclass)
+                    THEN format('%s is no plain table, but a %s: only a plain table can hold it.', relation.oid::regclass,
+                                CASE relation.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
+                                                      WHEN 'f' THEN 'foreign table' WHEN 'p' THEN 'partitioned table'
+                                                      WHEN 'S' THEN 'sequence' ELSE 'relation of another kind' END)
                     WHEN attribute.attname IS NULL
-                    THEN format('%1$s is missing: ALTER TABLE %2$s ADD COLUMN %1$s %3$s; or RENAME the column that holds it.',
-                                wanted.column, relation.oid::regclass, wanted.type)
+                    THEN format('%1$s is missing: ALTER TABLE %2$s ADD COLUMN %1$s %3$s%4$s; or RENAME the column that holds it.',
+                                wanted.column, relation.oid::regclass, wanted.type,
+                                CASE WHEN wanted."table" <> 'customers' THEN ''
+                                     ELSE CASE wanted.column
+                                               WHEN 'customer_id' THEN ' NOT NULL DEFAULT gen_random_uuid()'
+                                               WHEN 'status' THEN ' NOT NULL DEFAULT ''ACTIVE'''
+                                               WHEN 'registered_at' THEN ' NOT NULL DEFAULT now()'
+                                               WHEN 'updated_at' THEN ' NOT NULL DEFAULT now()'
+                                               ELSE '' END END)
                     WHEN attribute.attgenerated = 'v'
                     -- PostgreSQL 18: stores nothing, and cannot be indexed.
                     THEN format('%1$s is a virtual generated column: ALTER TABLE %2$s DROP COLUMN %1$s, ADD COLUMN %1$s %3$s;',
                                 wanted.column, relation.oid::regclass, wanted.type)
+                    WHEN wanted."table" = 'customers' AND wanted.column = 'customer_id'
+                         AND attribute.atttypid IN ('smallint'::regtype, 'integer'::regtype, 'bigint'::regtype)
+                    THEN format('customer_id is %1$s, must be uuid, to which it cannot be converted: ALTER TABLE %2$s RENAME '
+                                'customer_id TO customer_number; ALTER TABLE %2$s ADD COLUMN customer_id uuid NOT NULL '
+                                'DEFAULT gen_random_uuid();',
+                                format_type(attribute.atttypid, attribute.atttypmod), relation.oid::regclass)
                     ELSE format('%1$s is %2$s, must be %3$s: ALTER TABLE %4$s ALTER %1$s TYPE %3$s%5$s;', wanted.column,
                                 format_type(attribute.atttypid, attribute.atttypmod), wanted.type, relation.oid::regclass,
                                 CASE WHEN wanted.type = 'timestamp with time zone'

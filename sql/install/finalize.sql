@@ -32,7 +32,8 @@ BEGIN
     IF current_setting('customer_db_install.fresh') = 'no' THEN
         RAISE WARNING USING
             MESSAGE = 'customer_db: schema customers exists, so only its functions were installed',
-            HINT    = 'Run SELECT customers.attach() to create the tables and triggers that are missing.';
+            HINT    = 'A table that is to be adopted has to be moved there first. SELECT customers.attach() then creates '
+                      'the tables and triggers that are missing.';
         RETURN;
     END IF;
 

@@ -1,7 +1,8 @@
--- Runs with its caller's rights: a role that may not create these tables may not attach to them either.
+-- Runs with its caller's rights: a role that may not create these tables may not attach to them either. Leaves out
+-- PostgreSQL's notice of each object that is there already.
 CREATE FUNCTION attach()
     RETURNS void
-    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
     AS 'MODULE_PATHNAME', 'attach_wrapper';
 COMMENT ON FUNCTION attach() IS
 'Creates the tables, indexes, constraints, triggers and the view that are missing in schema customers; leaves what is there. Where nothing is missing, nobody waits for it.

@@ -1,7 +1,8 @@
 -- How far each consumer is behind, by `backlog`, which is sql/metrics/backlog.sql. Not ok: one whose oldest unread event is
--- older than a day, so that it keeps events from being pruned; one beyond the end of the feed. $1 as there.
-SELECT ($1 IS NULL OR position <= $1) AND (since IS NULL OR since > now() - interval '1 day') AS ok,
-       CASE WHEN position > $1
+-- older than a day, so that it keeps events from being pruned; one beyond the end of the feed. $1 as there; $2: the
+-- position of the last event that can be read, NULL on a standby.
+SELECT ($2 IS NULL OR position <= $2) AND (since IS NULL OR since > now() - interval '1 day') AS ok,
+       CASE WHEN position > $2
             THEN format('consumer %1$L is at position %2$s, beyond the end of the feed, and has to copy everything again: '
                         'SELECT customers.unsubscribe(%1$L);', consumer, position)
             WHEN since IS NULL THEN format('consumer %L has read everything', consumer)

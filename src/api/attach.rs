@@ -195,15 +195,18 @@ fn check(email: Option<Text>, name: Option<Text>, status: Option<Text>) -> Resul
     let email = super::read("email", email, email::INPUT_LIMIT)?;
     let email = email.ok_or(Refusal::Missing { argument: "email" })?;
     let name = super::read("name", name, name::INPUT_LIMIT)?;
-    match email::canonical(email) {
-        Ok(canonical) if canonical == email => {}
-        Ok(_) => return Err(EMAIL_NOT_CANONICAL.into()),
+    // What has no canonical form comes first: no conversion mends it.
+    let canonical_email = match email::canonical(email) {
         // The state of an erased customer.
-        Err(email::RESERVED) if status == Status::Closed && name.is_none() => {}
-        Err(why) => return Err(why.into()),
+        Err(email::RESERVED) if status == Status::Closed && name.is_none() => email.to_owned(),
+        canonical => canonical?,
+    };
+    let canonical_name = name.map(name::canonical).transpose()?;
+    if canonical_email != email {
+        return Err(EMAIL_NOT_CANONICAL.into());
     }
-    match name.map(name::canonical).transpose()? {
-        canonical if canonical.as_deref() == name => Ok(()),
-        _ => Err(NAME_NOT_CANONICAL.into()),
+    if canonical_name.as_deref() != name {
+        return Err(NAME_NOT_CANONICAL.into());
     }
+    Ok(())
 }

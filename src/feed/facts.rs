@@ -2,6 +2,7 @@
 
 use super::epochs;
 use super::positions::{self, with_bounds};
+use super::reading;
 use super::worker::slot;
 use pgrx::pg_sys::Oid;
 
@@ -11,6 +12,11 @@ pub const POSITION_LOCKS: u32 = positions::LOCKS.0;
 /// The position up to which the feed is complete; None on a standby, where it cannot be determined.
 pub fn complete_to() -> Option<i64> {
     positions::refuse_standby().ok().map(|()| with_bounds(|bounds| bounds.complete_to))
+}
+
+/// The position of the last event that a consumer can have read; None on a standby.
+pub fn last_readable() -> Option<i64> {
+    positions::refuse_standby().ok().map(|()| reading::find_end().0)
 }
 
 /// The history of this server, as an epoch records it; None on a standby.

@@ -13,7 +13,9 @@ mod reading;
 pub mod recording;
 pub mod worker;
 
-pub use facts::{POSITION_LOCKS, complete_to, has_worker, history_here, sent_by_worker};
+pub use facts::{
+    POSITION_LOCKS, complete_to, has_worker, history_here, last_readable, sent_by_worker,
+};
 
 use crate::customer::enforcement;
 use crate::postgres::transaction::register_callbacks;

@@ -106,17 +106,23 @@ fn feed_position() -> i64 {
     })
 }
 
-/// The position of the last event up to the watermark; if there is none, the last pruned position.
+/// The position of the last event up to the watermark; if there is none, the last pruned position. Readers may count on
+/// it: it is stored and flushed first.
 pub fn end_of_feed() -> i64 {
+    let (end, read_to) = find_end();
+    epochs::store_read(read_to);
+    flush_what_is_visible();
+    end
+}
+
+/// The same, and up to where the feed was read by looking; nothing is stored or flushed.
+pub fn find_end() -> (i64, i64) {
     static LAST: Statement = Statement::new(
         c"SELECT max(position) FROM customers.events WHERE position <= $1",
         &[INT8OID],
     );
-    let (end, read_to) = with_bounds(|bounds| {
+    with_bounds(|bounds| {
         let last = LAST.read_value::<i64>(&[bounds.complete_to.into()]);
         (last.unwrap_or_default().max(bounds.pruned_to), bounds.read_to)
-    });
-    epochs::store_read(read_to);
-    flush_what_is_visible();
-    end
+    })
 }

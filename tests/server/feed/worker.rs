@@ -632,6 +632,8 @@ fn a_standby_that_is_promoted_gets_its_worker() {
     let mut client = database.connect();
     eventually("it has followed", || one::<i64>(&mut client, count, &[]) == 1);
     assert_eq!(worker(&database), None);
+    let in_order = "SELECT ok FROM customers.verify() WHERE check_name = 'worker'";
+    assert!(one::<bool>(&mut client, in_order, &[]), "it starts with the promotion");
     assert!(
         refusal(client.batch_execute("SELECT * FROM customers.read_events(0)")).hint().is_some()
     );

@@ -163,6 +163,44 @@ fn it_says_what_each_column_is_and_must_be_and_the_alter_that_makes_it_so() {
     assert!(error.detail().is_some_and(|detail| detail.contains("customer_id is missing")));
 }
 
+#[test]
+fn what_it_says_to_type_for_a_key_of_numbers_and_for_missing_columns_makes_the_table_adoptable() {
+    let mut client = server().empty_database("").connect();
+    client
+        .batch_execute(
+            "CREATE SCHEMA customers;
+             CREATE TABLE customers.customers (
+                 customer_id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+                 email       text NOT NULL UNIQUE,
+                 name        text);
+             INSERT INTO customers.customers (email) VALUES ('ann@example.com'), ('bob@example.com');
+             CREATE EXTENSION customer_db",
+        )
+        .unwrap();
+    let error = refusal(client.batch_execute("SELECT customers.attach()"));
+    let detail = error.detail().expect("what to type").to_owned();
+    assert!(detail.contains("customer_id is bigint") && detail.contains("updated_at is missing"));
+    for line in detail.lines() {
+        let (_, statements) = line.split_once(": ").expect("statements");
+        let (statements, _) = statements.rsplit_once(';').expect("a semicolon");
+        client.batch_execute(statements).unwrap_or_else(|e| panic!("{statements}: {e:?}"));
+    }
+    client.batch_execute("SELECT customers.attach()").unwrap();
+    assert_eq!(
+        all::<i64>(&mut client, "SELECT customer_number FROM customers.customers ORDER BY 1", &[]),
+        [1, 2]
+    );
+}
+
+#[test]
+fn a_problem_that_no_conversion_mends_is_told_before_one_that_it_does() {
+    let mut client = database().connect();
+    let broken = "SELECT customers.broken_rule('Ann@Example.com', $1, 'ACTIVE')";
+    assert_eq!(one::<String>(&mut client, broken, &[&""]), "name is empty");
+    let not_canonical = "e-mail address is not in canonical form";
+    assert_eq!(one::<String>(&mut client, broken, &[&" Ann"]), not_canonical);
+}
+
 /// A database that has adopted a table of customers.
 fn adopted(count: i32) -> Database<'static> {
     let database = server().empty_database("");

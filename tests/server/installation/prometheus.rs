@@ -210,12 +210,17 @@ fn every_measure_arrives_with_its_labels_and_nothing_personal() {
 }
 
 #[test]
-fn the_role_has_one_duty_and_a_stranger_none_to_scrape_with() {
+fn the_role_can_measure_and_nothing_else_and_a_stranger_not_even_that() {
     let Some(program) = fetched("prometheus-postgres-exporter") else { return };
     let server = shop();
     let mut client = server.connect(DATABASE);
-    let of_role = "SELECT duty FROM customers.duties() WHERE role::text = 'prometheus'";
-    assert_eq!(all::<String>(&mut client, of_role, &[]), ["operator"]);
+    let may_call =
+        "SELECT proname::text FROM pg_proc WHERE pronamespace = 'customers'::regnamespace
+                       AND has_function_privilege('prometheus', oid, 'EXECUTE')";
+    assert_eq!(all::<String>(&mut client, may_call, &[]), ["metrics"]);
+    let may_read = "SELECT relname::text FROM pg_class WHERE relnamespace = 'customers'::regnamespace
+                       AND has_any_column_privilege('prometheus', oid, 'SELECT') AND relkind <> 'S'";
+    assert_eq!(all::<String>(&mut client, may_read, &[]), Vec::<String>::new());
     let is_plain =
         "SELECT NOT rolsuper AND NOT EXISTS (SELECT FROM pg_auth_members WHERE member = oid)
                       FROM pg_roles WHERE rolname = 'prometheus'";

@@ -340,7 +340,7 @@ fn whoever_holds_the_feed_back_is_named() {
     let holder = pid(&mut writer);
     let (ok, detail) = answer(&mut client, "held_back");
     let detail = detail.expect("who");
-    assert!(!ok && detail.contains(&format!("session {holder} ")), "{detail}");
+    assert!(!ok && detail.contains(&format!("session {holder} of the role postgres ")), "{detail}");
     client.batch_execute(to_type(&detail)).unwrap();
     eventually("the session has ended", || answer(&mut client, "held_back").0);
 
@@ -426,6 +426,14 @@ fn every_check_is_shown_to_notice_something() {
     for check in checks.iter().filter(|check| *check != elsewhere) {
         assert!(this_file.contains(&format!("\"{check}\"")), "no test breaks {check}");
     }
+}
+
+#[test]
+fn a_consumer_beyond_the_last_event_is_noticed_however_far_the_sequence_is() {
+    let (_database, mut client) = lived_in();
+    client.batch_execute("SELECT setval('customers.events_position_seq', 1000)").unwrap();
+    assert_content(&mut client);
+    assert_noticed(&mut client, "consumers", "UPDATE customers.consumers SET position = 500");
 }
 
 #[test]
