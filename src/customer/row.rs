@@ -69,6 +69,9 @@ pub struct CustomerRow<'row> {
 }
 
 impl<'row> CustomerRow<'row> {
+    /// The index of customer_id in [`CUSTOMER_COLUMNS`].
+    pub const ID: usize = Column::CustomerId as usize;
+
     /// The values of [`CUSTOMER_COLUMNS`], in that order.
     pub fn new(values: [TypedDatum<'row>; COUNT]) -> Self {
         Self { values, written: [false; COUNT] }

@@ -12,6 +12,7 @@ use crate::postgres::error::{OrRaise, entry_point};
 use crate::postgres::ffi::GetCurrentTransactionStartTimestamp;
 use crate::postgres::random_uuid::random_uuid;
 use crate::postgres::transaction::command_id;
+use crate::postgres::transition_table::TransitionTable;
 use crate::postgres::trigger::{Trigger, TriggerResult, TriggerTiming};
 use crate::postgres::typed_datum::TypedDatum;
 use crate::refusal::Refusal;
@@ -23,7 +24,7 @@ use pgrx::prelude::*;
 #[pg_extern(sql = false)]
 fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
     record(fcinfo, Kind::Insert, |trigger, numbers, record| {
-        let mut new_rows = trigger.new_rows().expect("the trigger names its new table");
+        let mut new_rows = in_order(trigger.new_rows(), numbers);
         while let Some(new) = new_rows.next(numbers).map(CustomerRow::new) {
             record(Type::Registered, &new, Changed::registered(&new));
         }
@@ -34,8 +35,8 @@ fn record_registered(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
 fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
     record(fcinfo, Kind::Update, |trigger, numbers, record| {
         let command = command_id();
-        let mut old_rows = trigger.old_rows().expect("the trigger names its old table");
-        let mut new_rows = trigger.new_rows().expect("the trigger names its new table");
+        let mut old_rows = in_order(trigger.old_rows(), numbers);
+        let mut new_rows = in_order(trigger.new_rows(), numbers);
         while let (Some(old), Some(new)) = (old_rows.next(numbers), new_rows.next(numbers)) {
             let (old, mut new) = (CustomerRow::new(old), CustomerRow::new(new));
             assert!(old.given_id() == new.given_id(), "the transition tables are not in step");
@@ -55,6 +56,18 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
             }
         }
     })
+}
+
+/// The rows as they were written, or of many customers in the order of customer_id: the events' index on it is then
+/// filled in order, instead of reading and writing a page of it for each event. The key is unique and does not change, so
+/// old and new rows stay in step.
+fn in_order<'call>(
+    rows: Option<TransitionTable<'call>>,
+    numbers: &[i32; COUNT],
+) -> TransitionTable<'call> {
+    const MANY: i64 = 1_000;
+    let rows = rows.expect("the trigger names its transition tables");
+    if rows.len() < MANY { rows } else { rows.sorted_by(numbers[CustomerRow::ID]) }
 }
 
 /// The body of these triggers: `rows` calls the function it is given once for each row that is an event.

@@ -16,6 +16,7 @@ pub mod statement;
 pub mod text;
 pub mod timestamp;
 pub mod transaction;
+pub mod transition_table;
 pub mod trigger;
 pub mod typed_datum;
 pub mod user_lock;

@@ -5,13 +5,13 @@
 
 use super::ffi;
 use super::relation::{self, Column, column_type};
+use super::transition_table::TransitionTable;
 use super::typed_datum::TypedDatum;
 use crate::refusal::Refusal;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
 use pgrx::{impl_sql_translatable, pg_sys};
 use std::ffi::CStr;
-use std::marker::PhantomData;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -218,12 +218,14 @@ impl Trigger<'_> {
     /// The rows that the statement replaced, in their old version; None if the trigger has no old
     /// transition table.
     pub fn old_rows(&self) -> Option<TransitionTable<'_>> {
-        TransitionTable::open(self.data.tg_oldtable, self.data.tg_relation)
+        // SAFETY: both live as long as the trigger runs, and the rows are those of the table.
+        unsafe { TransitionTable::open(self.data.tg_oldtable, self.data.tg_relation) }
     }
 
     /// The rows that the statement wrote; None if the trigger has no new transition table.
     pub fn new_rows(&self) -> Option<TransitionTable<'_>> {
-        TransitionTable::open(self.data.tg_newtable, self.data.tg_relation)
+        // SAFETY: as above.
+        unsafe { TransitionTable::open(self.data.tg_newtable, self.data.tg_relation) }
     }
 }
 
@@ -231,7 +233,7 @@ impl Trigger<'_> {
 ///
 /// # Safety
 /// `slot` holds, for `'row`, a row of the table whose columns have these numbers.
-unsafe fn values_of<'row, const N: usize>(
+pub(super) unsafe fn values_of<'row, const N: usize>(
     slot: *mut pg_sys::TupleTableSlot,
     numbers: &[i32; N],
 ) -> [TypedDatum<'row>; N] {
@@ -247,53 +249,6 @@ unsafe fn values_of<'row, const N: usize>(
             let value = (!*(*slot).tts_isnull.add(i)).then(|| *(*slot).tts_values.add(i));
             TypedDatum::new(value, column_type(desc, i))
         })
-    }
-}
-
-/// The rows of a statement in the order in which it wrote them: the n-th old row became the n-th new row.
-pub struct TransitionTable<'call> {
-    store: *mut pg_sys::Tuplestorestate,
-    pointer: i32,
-    slot: *mut pg_sys::TupleTableSlot,
-    call: PhantomData<&'call ()>,
-}
-
-impl TransitionTable<'_> {
-    fn open(store: *mut pg_sys::Tuplestorestate, table: pg_sys::Relation) -> Option<Self> {
-        if store.is_null() {
-            return None;
-        }
-        // SAFETY: the tuplestore lives as long as the statement. Other triggers read it too, so this uses a
-        // read pointer of its own; a new pointer starts where the active one is, hence the rescan.
-        unsafe {
-            let pointer =
-                pg_sys::tuplestore_alloc_read_pointer(store, pg_sys::EXEC_FLAG_REWIND as i32);
-            pg_sys::tuplestore_select_read_pointer(store, pointer);
-            pg_sys::tuplestore_rescan(store);
-            let slot =
-                pg_sys::MakeSingleTupleTableSlot((*table).rd_att, &pg_sys::TTSOpsMinimalTuple);
-            Some(Self { store, pointer, slot, call: PhantomData })
-        }
-    }
-
-    /// The next row; it replaces the previous one in the slot.
-    pub fn next<const N: usize>(&mut self, numbers: &[i32; N]) -> Option<[TypedDatum<'_>; N]> {
-        // SAFETY: the tuplestore and the slot have the descriptor of the table whose columns have these numbers.
-        unsafe {
-            pg_sys::tuplestore_select_read_pointer(self.store, self.pointer);
-            pg_sys::tuplestore_gettupleslot(self.store, true, false, self.slot)
-                .then(|| values_of(self.slot, numbers))
-        }
-    }
-}
-
-impl Drop for TransitionTable<'_> {
-    fn drop(&mut self) {
-        // After an error, PostgreSQL frees the slot with its memory context.
-        if !std::thread::panicking() {
-            // SAFETY: values of the slot borrow `self`, so none is in use any more.
-            unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) }
-        }
     }
 }
 

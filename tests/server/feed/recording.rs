@@ -370,9 +370,31 @@ fn bulk_statements_record_every_customer() {
                   SELECT 'p' || i || '@example.com' FROM generate_series(1, 50000) AS i";
     assert_eq!(client.execute(insert, &[]).unwrap(), 50_000);
     assert_eq!(count(&mut client), 50_000);
-    let update = "UPDATE customers.customers SET status = 'SUSPENDED'";
+    let update = "UPDATE customers.customers SET name = customer_id::text";
     assert_eq!(client.execute(update, &[]).unwrap(), 50_000);
     assert_eq!(count(&mut client), 100_000);
+    assert_one_event_for_each_version(&mut client);
+    let of_another = "SELECT count(*) FROM customers.events
+                       WHERE version = 2 AND changes IS DISTINCT FROM jsonb_build_object('name', customer_id)";
+    assert_eq!(one::<i64>(&mut client, of_another, &[]), 0);
+}
+
+#[test]
+fn events_of_a_large_statement_are_in_the_order_of_customer_id_whatever_work_mem() {
+    let mut client = database().connect();
+    client.batch_execute("SET work_mem = '64kB'").unwrap();
+    let insert = "INSERT INTO customers.customers (email)
+                  SELECT 'p' || i || '@example.com' FROM generate_series(1, 5000) AS i";
+    for (version, statement) in
+        [(1_i64, insert), (2, "UPDATE customers.customers SET name = email")]
+    {
+        client.execute(statement, &[]).unwrap();
+        let out_of_order = "SELECT count(*)
+               FROM (SELECT customer_id < lag(customer_id) OVER (ORDER BY position) AS descends
+                       FROM customers.events WHERE version = $1) AS event
+              WHERE descends";
+        assert_eq!(one::<i64>(&mut client, out_of_order, &[&version]), 0, "{statement}");
+    }
     assert_one_event_for_each_version(&mut client);
 }
 
