@@ -206,6 +206,8 @@ def traffic(run, title, workload, text, plot=None):
 
 def timed(run, title, workload, text, scale=1):
     figures = [f | {"values": [v * scale for v in f["values"]]} for f in run.select(workload)]
+    if not figures:
+        return []
     rows = [[LABELS[f["variant"]], spread(f)] for f in figures]
     return [f"### {title}", text, table(["", "microseconds" if scale > 1 else "seconds"], rows), verdict(figures, False), commands(run, figures)]
 

@@ -79,6 +79,8 @@ pub fn import(bench: &Bench) -> Vec<Figure> {
 pub fn memory(bench: &Bench) -> Vec<Figure> {
     let Some(ours) = bench.variant("ours") else { return Vec::new() };
     let mut client = bench.server.connect("ours");
+    // Nothing is timed here.
+    client.batch_execute("SET synchronous_commit = off").expect("a superuser may");
     let pid = crate::kit::pid(&mut client);
     let mut figures = Vec::new();
     let mut repeat = |section: &str, times: u32, transaction: [&str; 2], what: &str| {

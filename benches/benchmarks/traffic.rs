@@ -77,6 +77,10 @@ fn transactions_a_second(
         pgbench.arg("--file").arg(format!("{}@{part}", file.display()));
     }
     let output = kit::succeed(pgbench.arg(database));
+    // It prints no rate where no transaction has ended.
+    if output.contains("number of transactions actually processed: 0") {
+        return 0.0;
+    }
     let tps = output.lines().find_map(|line| line.strip_prefix("tps = "));
     let tps = tps.and_then(|tps| tps.split_whitespace().next()?.parse().ok());
     tps.expect("pgbench prints tps")
