@@ -1,6 +1,6 @@
 //! What one server does as its customers grow. The databases grow from step to step.
 
-use crate::kit::{one, succeed};
+use crate::kit::{Server, one, succeed};
 use crate::results::Figure;
 use crate::session::timed;
 use crate::variant::Variant;
@@ -9,9 +9,16 @@ use crate::{Bench, traffic};
 pub const SIZES: [u64; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
 const CLIENTS: u32 = 16;
 
+const VARIANTS: [(&str, &str); 2] = [("bare", "growth_bare"), ("ours", "growth_ours")];
+
+pub fn install(server: &Server) {
+    for (name, database) in VARIANTS {
+        Variant::read(name).install(server, database).expect("nothing is fetched");
+    }
+}
+
 pub fn grow(bench: &Bench, size: u64) -> Vec<Figure> {
-    let variants = ["bare", "ours"].map(Variant::read);
-    let databases = ["growth_bare", "growth_ours"];
+    let variants = VARIANTS.map(|(name, database)| (Variant::read(name), database));
     let before = SIZES.iter().take_while(|s| **s < size).last();
     let mut figures = Vec::new();
     let figure = |workload: &str, variant: &str, unit, value| Figure {
@@ -19,10 +26,7 @@ pub fn grow(bench: &Bench, size: u64) -> Vec<Figure> {
         values: vec![value],
         ..Figure::new(&format!("growth: {workload}"), variant, unit, "make bench-full")
     };
-    for (variant, database) in variants.iter().zip(databases) {
-        if before.is_none() {
-            variant.install(bench.server, database).expect("nothing is fetched");
-        }
+    for (variant, database) in &variants {
         let from = before.map_or(1, |before| before + 1);
         let seconds = timed(|| variant.fill(bench.server, database, from, size));
         figures.push(figure("fill", &variant.name, "seconds", seconds));
@@ -34,7 +38,8 @@ pub fn grow(bench: &Bench, size: u64) -> Vec<Figure> {
         );
         figures.push(figure(table, "ours", "octets each", one(&mut client, &octets, &[])));
     }
-    let variants: Vec<_> = variants.iter().zip(databases).collect();
+    let variants: Vec<_> =
+        variants.iter().map(|(variant, database)| (variant, *database)).collect();
     for workload in ["get", "page", "mixed", "register"] {
         let measured = traffic::in_turn(bench, workload, CLIENTS, size, &variants);
         figures.extend(

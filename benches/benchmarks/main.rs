@@ -32,7 +32,7 @@ const SETTINGS: [&str; 6] = [
     "customer_db.notify = worker",
 ];
 /// The databases that a notification worker serves.
-const WORKERS: &str = "customer_db.databases = 'ours, without_fast_path, without_event_writer, undefended, growth_ours'";
+const WORKERS: &str = "ours, without_fast_path, without_event_writer, undefended";
 
 /// What is compared, and parts of ours that are switched off to see what they cost.
 const COMPARED: [&str; 9] = [
@@ -127,10 +127,13 @@ fn main() {
         return;
     }
     stop_servers_on_interrupt();
+    let full = arguments.iter().any(|argument| argument == "--full");
     let begun = Instant::now();
     let mut about = about::about();
-    let server =
-        kit::keep(Server::start(&SETTINGS.iter().copied().chain([WORKERS]).collect::<Vec<_>>()));
+    let growing = if full { ", growth_ours" } else { "" };
+    let workers = format!("customer_db.databases = '{WORKERS}{growing}'");
+    let settings: Vec<&str> = SETTINGS.into_iter().chain([&workers[..]]).collect();
+    let server = kit::keep(Server::start(&settings));
     println!("\nInstalling the variants, each with {CUSTOMERS} customers");
     let mut bench = Bench { server, variants: Vec::new() };
     for name in COMPARED.iter().chain(&PARTS) {
@@ -149,9 +152,12 @@ fn main() {
             }
         }
     }
+    if full {
+        growth::install(server);
+    }
     about.complete(server);
     run(&bench, "bench", about.clone(), steps(), begun);
-    if arguments.iter().any(|argument| argument == "--full") {
+    if full {
         run(&bench, "full", about, full_steps(), Instant::now());
     }
 }
