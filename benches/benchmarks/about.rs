@@ -23,7 +23,7 @@ pub struct About {
     pub seconds: u64,
     pub customers: u64,
     pub skipped: Vec<String>,
-    /// Of the processors' time, before the first step or after the last: what others used.
+    /// Of the processors' time, before the server starts: what others use.
     pub busy_percent: u64,
     pub minutes: u64,
 }
@@ -79,7 +79,7 @@ fn version(file: &str) -> String {
 }
 
 /// How busy the processors are while this process does nothing, in percent, over three seconds.
-pub fn busy() -> u64 {
+fn busy() -> u64 {
     let jiffies = || -> (u64, u64) {
         let stat = fs::read_to_string("/proc/stat").expect("Linux");
         let numbers = stat.lines().next().expect("a line").split_whitespace().skip(1);

@@ -1,7 +1,7 @@
 //! What was measured, as JSON: one line for each figure.
 
 use crate::CUSTOMERS;
-use crate::about::{About, busy};
+use crate::about::About;
 use crate::kit::project;
 use serde::Serialize;
 use std::time::Duration;
@@ -54,7 +54,6 @@ impl Results {
 
     pub fn write(mut self, name: &str, duration: Duration) {
         self.about.minutes = (duration.as_secs_f64() / 60.0).ceil() as u64;
-        self.about.busy_percent = self.about.busy_percent.max(busy());
         let about = serde_json::to_string_pretty(&self.about).expect("JSON");
         let figure = |figure| serde_json::to_string(figure).expect("JSON");
         let figures: Vec<String> = self.figures.iter().map(figure).collect();
