@@ -1,7 +1,8 @@
-//! Installing, adopting, upgrading, watching, dumping, packaging, and the examples of the documentation.
+//! Installing, adopting, upgrading, watching, dumping, packaging, the variants of benchmarks, and the examples of the documentation.
 
 mod adopting;
 mod attaching;
+mod benchmarks;
 mod citus;
 mod documentation;
 mod dumping;
