@@ -215,6 +215,15 @@ impl Site {
                     )
                     .unwrap();
             }
+            ("Deleted rows", 0) => {
+                let delete = "SET session_replication_role = replica;
+                              DELETE FROM customers.customers AS customer
+                               WHERE status = 'ACTIVE'
+                                 AND EXISTS (SELECT FROM customers.events
+                                              WHERE events.customer_id = customer.customer_id)";
+                self.shop().batch_execute(delete).unwrap();
+                assert!(!in_order(&mut self.shop(), "rows_match_events"));
+            }
             ("Recovering", 0) => {
                 let mut client = self.shop();
                 let gone = all(
@@ -258,6 +267,11 @@ impl Site {
     /// Asserts that a block, counted from 0 in its section, has done what the page says.
     fn check(&mut self, section: &Section, block: usize) {
         match (section.title, block) {
+            ("Deleted rows", 0) => {
+                assert!(in_order(&mut self.shop(), "rows_match_events"));
+                let back = "SELECT count(*) FROM customers.customers WHERE status = 'ACTIVE'";
+                assert_eq!(one::<i64>(&mut self.shop(), back, &[]), 3);
+            }
             ("Memory and settings", 0) => {
                 let runs = "SELECT count(*) = 1 FROM pg_stat_activity
                              WHERE backend_type = 'customer_db notifications' AND datname = 'shop'";
@@ -656,4 +670,9 @@ fn a_row_filter_on_another_column_than_the_key_fails_every_change() {
     assert_eq!(refusal(changed).code().code(), "42P10");
     client.batch_execute("DROP PUBLICATION filtered").unwrap();
     call(&mut client, "set_status($1, 'SUSPENDED')", &[&ann.id]).unwrap();
+}
+
+/// Whether verify() finds nothing wrong in a check.
+fn in_order(client: &mut Client, check: &str) -> bool {
+    one(client, "SELECT ok FROM customers.verify() WHERE check_name = $1", &[&check])
 }
