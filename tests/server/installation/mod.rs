@@ -3,6 +3,7 @@
 mod adopting;
 mod attaching;
 mod citus;
+mod customer_api;
 mod documentation;
 mod dumping;
 mod installing;
