@@ -1,10 +1,11 @@
 //! Promise: the Customer API of eg/customer-api gives each answer that it describes and no other, and its publisher hands
 //! over every event, in order for each customer, however it is interrupted.
 
+use crate::kit::example::{Example, Running, place};
 use crate::kit::http::{Answer, request};
 use crate::kit::{
-    Database, Server, all, await_true, eventually, home, kill, major, new_folder, on_16, one, pid,
-    project, skipped, succeed,
+    Database, Server, all, await_true, eventually, kill, new_folder, on_16, one, pid, project,
+    skipped, succeed,
 };
 use postgres::Client;
 use serde_json::{Value, json};
@@ -13,43 +14,22 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 const DESCRIPTION: &str = include_str!("../../../eg/customer-api/openapi.json");
-const README: &str = include_str!("../../../eg/customer-api/README.md");
+const EXAMPLE: Example = Example("customer-api");
 /// In the address and the name of a customer whose data no answer to another may contain.
 const SECRET: &str = "hortensia";
-
-/// The commands of the README.
-fn commands() -> Vec<String> {
-    let blocks = README.split("```sh\n").skip(1).map(|block| block.split_once("```").unwrap().0);
-    let blocks: Vec<String> = blocks.map(|block| block.replace("\\\n", "")).collect();
-    blocks.iter().flat_map(|block| block.lines()).map(str::to_owned).collect()
-}
-
-/// The README's command that contains a text, but for what is different here.
-fn command(text: &str, replacements: &[(&str, String)]) -> Command {
-    let mut commands = commands().into_iter().filter(|command| command.contains(text));
-    let mut command = commands.next().expect("a command of the README");
-    assert_eq!(commands.next(), None);
-    for (there, here) in replacements {
-        assert!(command.contains(there), "{command}");
-        command = command.replace(there, here);
-    }
-    let mut bash = Command::new("bash");
-    bash.args(["-c", &command]).current_dir(project().join("eg/customer-api"));
-    bash
-}
 
 /// The folder of the programs, built once.
 fn programs() -> &'static str {
     static BUILT: OnceLock<String> = OnceLock::new();
     BUILT.get_or_init(|| {
         let target = project().join("target/eg");
-        succeed(command("cargo build", &[]).env("CARGO_TARGET_DIR", &target));
+        succeed(EXAMPLE.command("cargo build", &[]).env("CARGO_TARGET_DIR", &target));
         target.join("debug").to_str().unwrap().to_owned()
     })
 }
@@ -62,31 +42,8 @@ fn shop() -> Server {
 /// A database with the roles.
 fn with_roles(server: &Server) -> Database<'_> {
     let database = server.database();
-    let postgresql = home(&major().to_string());
-    let path = std::env::var("PATH").unwrap();
-    let mut psql = command("roles.sql", &[("psql", "psql -v ON_ERROR_STOP=1".to_owned())]);
-    psql.env("PATH", format!("{}:{path}", postgresql.join("bin").display()))
-        .env("LD_LIBRARY_PATH", postgresql.join("lib"))
-        .env("PGHOST", server.host())
-        .env("PGUSER", "postgres")
-        .env("PGDATABASE", &database.name);
-    succeed(&mut psql);
+    EXAMPLE.psql("roles.sql", &database);
     database
-}
-
-/// The database, in a connection string after the role.
-fn place(database: &Database) -> String {
-    format!("@{}/{}", database.server.host().replace('/', "%2F"), database.name)
-}
-
-/// A program that is ended when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 struct Api {
@@ -101,13 +58,8 @@ impl Api {
             ("127.0.0.1:8080", "127.0.0.1:0".to_owned()),
             ("target/debug", programs().to_owned()),
         ];
-        let process =
-            command("customer-api", &here).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut process = Running(process.expect("the API starts"));
-        let mut line = String::new();
-        BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim_end().rsplit_once(':').expect("its address").1;
-        Self { port: port.parse().expect("a port"), process }
+        let (process, port) = Running::server(&mut EXAMPLE.command("customer-api", &here));
+        Self { process, port }
     }
 
     #[track_caller]
@@ -324,7 +276,7 @@ fn the_api_gives_each_answer_that_it_describes_and_no_other() {
 
     assert_eq!(answers.0, described());
     assert!(!server.log().to_lowercase().contains(SECRET), "the server log tells it");
-    assert_eq!(commands().len(), 5, "a command of the README that is not run here");
+    assert_eq!(EXAMPLE.commands().len(), 5, "a command of the README that is not run here");
     assert_eq!(api.send("GET /openapi.json", &[], "").body, DESCRIPTION);
 }
 
@@ -338,7 +290,7 @@ fn a_request_that_has_begun_is_answered_before_the_api_ends() {
     let mut client = database.connect();
     let mut api = Api::start(&database);
     let port = format!(":{}/", api.port);
-    let registered = succeed(&mut command("curl", &[(":8080/", port)]));
+    let registered = succeed(&mut EXAMPLE.command("curl", &[(":8080/", port)]));
     let path = registered.lines().find_map(|line| line.strip_prefix("location: "));
     let patch = format!("PATCH {}", path.expect("a customer"));
     client.batch_execute("BEGIN; SELECT FROM customers.customers FOR UPDATE").unwrap();
@@ -430,7 +382,7 @@ impl Publisher {
             ("=position", format!("={}", position.display())),
             ("target/debug", programs().to_owned()),
         ];
-        let mut command = command("customer-publisher", &here);
+        let mut command = EXAMPLE.command("customer-publisher", &here);
         command.stderr(Stdio::null());
         let process = Running(command.spawn().expect("the publisher starts"));
         Self { command, process, sink, folder, received: Vec::new() }
@@ -564,7 +516,7 @@ fn the_example_is_short_enough_to_read() {
     let folder = project().join("eg/customer-api/src");
     let files = fs::read_dir(folder).unwrap().map(|file| fs::read_to_string(file.unwrap().path()));
     assert!(files.map(|text| text.unwrap().lines().count()).sum::<usize>() < 400);
-    assert!(README.lines().count() <= 60);
+    assert!(EXAMPLE.readme().lines().count() <= 60);
 }
 
 #[test]

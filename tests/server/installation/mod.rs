@@ -11,6 +11,7 @@ mod loading;
 mod metrics;
 mod operations;
 mod packaging;
+mod postgraphile;
 mod prometheus;
 mod upgrading;
 mod verifying;
