@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 pub struct Running(pub Child);
 
 impl Running {
-    /// Starts a server whose first line says where it listens; the port is its last part or before its path.
+    /// Starts a server whose first line of output is its URL; returns the port as well.
     pub fn server(command: &mut Command) -> (Self, u16) {
         let process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let mut running = Self(process.expect("the program starts"));
