@@ -6,6 +6,7 @@
 pub mod attack;
 pub mod calls;
 pub mod copying;
+pub mod example;
 pub mod history;
 pub mod http;
 pub mod traffic;
