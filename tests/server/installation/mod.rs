@@ -3,6 +3,7 @@
 mod adopting;
 mod attaching;
 mod citus;
+mod clients;
 mod documentation;
 mod dumping;
 mod installing;
