@@ -40,6 +40,24 @@ pip_install() {
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$folder" "$@"
 }
 
+# unpack_debian FOLDER PACKAGE…: downloads Debian's packages and unpacks them there, without installing them.
+unpack_debian() (
+    folder=$1
+    shift
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+        fail "$* are Debian packages, and apt-get or dpkg-deb is missing."
+    [ "$(id -u)" -ne 0 ] || apt-get -qq update || fail 'apt-get update failed.'
+    cd "$folder"
+    apt-get -qq -o APT::Sandbox::User=root download "$@" >apt.log 2>&1 || {
+        sed 's/^/    /' apt.log >&2
+        fail "apt-get cannot download $*: is this Debian 12, and did apt-get update run?"
+    }
+    for package in *.deb; do
+        dpkg-deb -x "$package" . || fail "$package cannot be unpacked."
+        rm "$package"
+    done
+)
+
 # postgresql MAJOR PROGRAM…: runs a program of a private PostgreSQL as the servers' user.
 postgresql() {
     local home=$tools/postgresql/$1 program=$2

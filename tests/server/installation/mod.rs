@@ -4,6 +4,7 @@ mod adopting;
 mod attaching;
 mod benchmarks;
 mod citus;
+mod clients;
 mod customer_api;
 mod documentation;
 mod dumping;
