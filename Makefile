@@ -1,6 +1,6 @@
 # Everything runs from here. `make run` and `make test` need git, make, pip and Rust.
 
-.PHONY: help run stop check test bench all install package clean
+.PHONY: help run stop check test bench fuzz soak valgrind all install package clean
 
 help:       ## this list
 	@sed -n 's/^\([a-z]*\): *## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -19,6 +19,15 @@ test:       ## everything on PostgreSQL 16, what is not long on 15, 17 and 18 to
 
 bench:      ## ratios against bare tables
 	@bin/bench
+
+fuzz:       ## millions of hostile inputs for the rules and for documents; SEED=N repeats a run
+	@SEED="$(SEED)" bin/fuzz
+
+soak:       ## ten minutes of clients of all kinds, crashes, dumps and a failover
+	@bin/soak
+
+valgrind:   ## every function under memcheck
+	@bin/valgrind
 
 all: # For `pgxn install`, which makes this first; install builds.
 
