@@ -1,6 +1,6 @@
 # Everything runs from here. `make run` and `make test` need git, make, pip and Rust.
 
-.PHONY: help run stop check test bench bench-full all install package clean
+.PHONY: help run stop check test bench bench-full fuzz soak valgrind all install package clean
 
 help:       ## this list
 	@sed -n 's/^\([a-z-]*\): *## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -22,6 +22,15 @@ bench:      ## beside what people would use instead: doc/benchmarks.md, in a qua
 
 bench-full: ## the same, and growth to 10,000,000 customers: an hour and a half
 	@bin/bench --full
+
+fuzz:       ## millions of hostile inputs for the rules and for documents; SEED=N repeats a run
+	@SEED="$(SEED)" bin/fuzz
+
+soak:       ## ten minutes of clients of all kinds, crashes, dumps and a failover
+	@bin/soak
+
+valgrind:   ## every function under memcheck
+	@bin/valgrind
 
 all: # For `pgxn install`, which makes this first; install builds.
 

@@ -4,7 +4,7 @@
 use super::Server;
 use postgres::config::TargetSessionAttrs;
 use postgres::{Client, Config, Error, NoTls, Row};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use uuid::Uuid;
@@ -104,12 +104,17 @@ impl Copy {
     }
 
     fn apply(&mut self, row: &Row) {
-        let (version, event): (i64, Value) = (row.get(2), row.get(3));
-        let (known, fields) = self.customers.entry(row.get(1)).or_default();
+        let (id, version, event): (Uuid, i64, Value) = (row.get(1), row.get(2), row.get(3));
+        let (known, fields) = self.customers.entry(id).or_default();
         if version <= *known {
             return;
         }
         *known = version;
+        if event.get("customer").is_none() && event.get("changes").is_none() {
+            // Erased.
+            let email = format!("erased+{id}@erased.invalid");
+            *fields = json!({"email": email, "name": null, "status": "CLOSED"});
+        }
         for changed in [&event["customer"], &event["changes"]] {
             for (field, value) in changed.as_object().into_iter().flatten() {
                 fields[field] = value.clone();
