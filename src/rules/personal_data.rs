@@ -65,8 +65,20 @@ mod tests {
     fn a_name_that_ends_in_sigma_is_found_whatever_follows() {
         let mut nikos = PersonalData::new();
         nikos.add_name("Νίκος");
-        for text in ["Νίκος", "ΝΊΚΟΣ!", "Νίκος's order", "Νίκος.gr", "the order ofνίκοσ"] {
+        for text in ["Νίκος", "ΝΊΚΟΣ!", "Νίκος's order", "Νίκος.gr", "the order ofνίκοσ"]
+        {
             assert!(nikos.appears_in(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_a_sharp_s_is_found_in_small_and_in_capital_letters() {
+        for name in ["Weiß", "WEIẞ", "WEISS"] {
+            let mut weiss = PersonalData::new();
+            weiss.add_name(name);
+            for text in ["Weiß", "WEIẞ", "Weiss", "WEISS"] {
+                assert!(weiss.appears_in(text), "{name} in {text}");
+            }
         }
     }
 

@@ -20,8 +20,9 @@ pub fn nfc(text: &str) -> Cow<'_, str> {
 /// the alternative full stops of a domain, runs of white space, and invisible characters.
 pub fn comparable(text: &str) -> String {
     let nfkc = const { ComposingNormalizerBorrowed::new_nfkc() };
-    // Through upper case, in which ß becomes SS. Lower case has two sigmas: which, depends on what follows.
-    let folded = nfkc.normalize(text).to_uppercase().to_lowercase();
+    // Through lower case for ẞ, then through upper case, in which ß becomes SS. Lower case has two sigmas: which, depends
+    // on what follows.
+    let folded = nfkc.normalize(text).to_lowercase().to_uppercase().to_lowercase();
     let folded = folded.replace('ς', "σ").replace('\u{3002}', ".");
     let seen: String = nfkc.normalize(&folded).chars().filter(|c| !is_invisible(*c)).collect();
     seen.split_whitespace().collect::<Vec<_>>().join(" ")
