@@ -542,6 +542,8 @@ fn main() {
         (acknowledged, copies.map(|copy| copy.join().unwrap()), audit.join().unwrap())
     });
 
+    let told = &operator.told;
+    assert!(told.kills > 0 && told.terminations > 0 && told.restores > 0, "{told:?}");
     let mut client = operator.connect();
     let lost = acknowledged.iter().filter(|change| !audit.0.contains(change)).count();
     assert_eq!(lost, 0, "of {} changes", acknowledged.len());
@@ -551,18 +553,17 @@ fn main() {
     assert_verified(&mut client);
     let locks = "SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'userlock'";
     await_true(&mut client, locks, &[]);
-    assert_log_is_clean(&a, operator.told.kills);
+    assert_log_is_clean(&a, told.kills);
     assert_log_is_clean(&b, 0);
     let (sessions, growth) = shared.growth();
     println!("octets of growth: {growth:?}");
     assert!(growth.values().all(|growth| *growth < GROWTH), "a session has grown");
     let again: Vec<usize> = copies.iter().map(|copy| copy.begun_again).collect();
     println!(
-        "{} calls, {} changes, {:?}, 1 failover; {lost} lost; copies begun again {again:?}; {sessions} sessions older \
+        "{} calls, {} changes, {told:?}, 1 failover; {lost} lost; copies begun again {again:?}; {sessions} sessions older \
          than {} s, of which none has grown by more than {} kB",
         shared.calls.load(Ordering::Relaxed),
         acknowledged.len(),
-        operator.told,
         WARM_UP.as_secs(),
         growth.values().max().expect("there are some") / 1024,
     );

@@ -193,6 +193,8 @@ fn mention() -> impl Strategy<Value = (String, String)> {
         "a name",
         |(name, before, after, spelling)| {
             let name = rules::name::canonical(&name).ok()?.into_owned();
+            // In upper case a letter, behind which marks come in another order than behind a mark.
+            (!name.contains('\u{345}')).then_some(())?;
             let spelled = match spelling {
                 0 => name.clone(),
                 1 => nfd(&name),
