@@ -60,14 +60,14 @@ fn record_updated(fcinfo: pg_sys::FunctionCallInfo) -> TriggerResult {
 
 /// The rows as they were written, or of many customers in the order of customer_id: the events' index on it is then
 /// filled in order, instead of reading and writing a page of it for each event. The key is unique and does not change, so
-/// old and new rows stay in step.
+/// old and new rows stay in step; a table without it is left as it is.
 fn in_order<'call>(
     rows: Option<TransitionTable<'call>>,
     numbers: &[i32; COUNT],
 ) -> TransitionTable<'call> {
     const MANY: i64 = 1_000;
     let rows = rows.expect("the trigger names its transition tables");
-    if rows.len() < MANY { rows } else { rows.sorted_by(numbers[CustomerRow::ID]) }
+    if rows.len() < MANY { rows } else { rows.sorted_by_key(numbers[CustomerRow::ID]) }
 }
 
 /// The body of these triggers: `rows` calls the function it is given once for each row that is an event.

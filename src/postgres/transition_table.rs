@@ -54,9 +54,12 @@ impl TransitionTable<'_> {
         }
     }
 
-    /// The rows in the order of the column with this number, whose type has an order. Sorts within work_mem, and
-    /// beyond it in temporary files.
-    pub fn sorted_by(mut self, number: i32) -> Self {
+    /// The rows in the order of the column with this number, if it alone is the primary key; otherwise as written, since
+    /// equal values would come in any order. Sorts within work_mem, and beyond it in temporary files.
+    pub fn sorted_by_key(mut self, number: i32) -> Self {
+        if !self.is_key(number) {
+            return self;
+        }
         // SAFETY: the rows are those of the open table, which has a column with this number; the operator is its
         // type's "less than". The sort keeps a copy of each row, and the descriptor lives as long as the table.
         unsafe {
@@ -82,6 +85,19 @@ impl TransitionTable<'_> {
             self.rows = Rows::Sorted(sort);
         }
         self
+    }
+
+    fn is_key(&self, number: i32) -> bool {
+        // SAFETY: the table is open. The columns of the bitmap are counted from the first system column.
+        unsafe {
+            let key = pg_sys::RelationGetIndexAttrBitmap(
+                self.table,
+                pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY,
+            );
+            let mut member = 0;
+            pg_sys::bms_get_singleton_member(key, &mut member)
+                && member + pg_sys::FirstLowInvalidHeapAttributeNumber == number
+        }
     }
 
     /// The next row; it replaces the previous one in the slot.

@@ -399,6 +399,25 @@ fn events_of_a_large_statement_are_in_the_order_of_customer_id_whatever_work_mem
 }
 
 #[test]
+fn a_large_update_of_a_table_that_has_lost_its_key_compares_each_row_with_itself() {
+    let mut client = database().connect();
+    client
+        .batch_execute(
+            "SET work_mem = '64kB';
+             ALTER TABLE customers.customers DROP CONSTRAINT customers_pkey;
+             INSERT INTO customers.customers (customer_id, email)
+             SELECT lpad((i % 20)::text, 32, '0')::uuid, 'p' || i || '@example.com'
+               FROM generate_series(1, 5000) AS i;
+             UPDATE customers.customers SET name = repeat('Ann', 60)",
+        )
+        .unwrap();
+    let of_another = "SELECT count(*) FROM customers.events
+                       WHERE version = 2 AND changes IS DISTINCT FROM jsonb_build_object('name', repeat('Ann', 60))";
+    assert_eq!(one::<i64>(&mut client, of_another, &[]), 0);
+    assert_eq!(count(&mut client), 10_000);
+}
+
+#[test]
 fn twenty_thousand_statements_in_one_transaction_do_not_run_out_of_locks() {
     if !on_16() {
         return;
