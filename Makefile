@@ -17,7 +17,7 @@ check:      ## form, layers, rules and the model: without a server, under a minu
 test:       ## everything on PostgreSQL 16, what is not long on 15, 17 and 18 too; PG=16 TEST=erasing: some on one of them
 	@PG="$(PG)" TEST="$(TEST)" bin/test
 
-bench:      ## beside what people would use instead: doc/benchmarks.md, in a quarter of an hour
+bench:      ## beside what people would use instead: doc/benchmarks.md, a quarter of an hour after the build
 	@bin/bench
 
 bench-full: ## the same, and growth to 10,000,000 customers: an hour and a half

@@ -40,6 +40,14 @@ pip_install() {
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$folder" "$@"
 }
 
+# npm_install FOLDER PACKAGE…: installs into that folder only.
+npm_install() {
+    local folder=$1
+    shift
+    { command -v node && command -v npm; } >/dev/null || fail "node or npm is missing (apt-get install nodejs npm): no $*."
+    npm install --silent --no-audit --no-fund --prefix "$folder" "$@"
+}
+
 # unpack_debian FOLDER PACKAGE…: downloads Debian's packages and unpacks them there, without installing them.
 unpack_debian() (
     folder=$1

@@ -10,13 +10,12 @@ SELECT relname::text AS "table", string_agg(problem, E'\n' ORDER BY place) AS pr
                     WHEN attribute.attname IS NULL
                     THEN format('%1$s is missing: ALTER TABLE %2$s ADD COLUMN %1$s %3$s%4$s; or RENAME the column that holds it.',
                                 wanted.column, relation.oid::regclass, wanted.type,
-                                CASE WHEN wanted."table" <> 'customers' THEN ''
-                                     ELSE CASE wanted.column
-                                               WHEN 'customer_id' THEN ' NOT NULL DEFAULT gen_random_uuid()'
-                                               WHEN 'status' THEN ' NOT NULL DEFAULT ''ACTIVE'''
-                                               WHEN 'registered_at' THEN ' NOT NULL DEFAULT now()'
-                                               WHEN 'updated_at' THEN ' NOT NULL DEFAULT now()'
-                                               ELSE '' END END)
+                                CASE wanted."table" || '.' || wanted.column
+                                     WHEN 'customers.customer_id' THEN ' NOT NULL DEFAULT gen_random_uuid()'
+                                     WHEN 'customers.status' THEN ' NOT NULL DEFAULT ''ACTIVE'''
+                                     WHEN 'customers.registered_at' THEN ' NOT NULL DEFAULT now()'
+                                     WHEN 'customers.updated_at' THEN ' NOT NULL DEFAULT now()'
+                                     ELSE '' END)
                     WHEN attribute.attgenerated = 'v'
                     -- PostgreSQL 18: stores nothing, and cannot be indexed.
                     THEN format('%1$s is a virtual generated column: ALTER TABLE %2$s DROP COLUMN %1$s, ADD COLUMN %1$s %3$s;',

@@ -1,6 +1,6 @@
 -- Measures of the tables. A table of less than 8 MB is counted; of a larger one PostgreSQL's estimate is taken, which
--- VACUUM and ANALYZE renew. Continues a WITH that defines `backlog`, sql/metrics/backlog.sql. $1: the feed is complete up to here, NULL on a standby; $2: up to which position the worker
--- has sent, NULL if none serves this database.
+-- VACUUM and ANALYZE renew. Continues a WITH that defines `backlog`, sql/metrics/backlog.sql. $1: the feed is complete up
+-- to here, NULL on a standby; $2: up to which position the worker has sent, NULL if none serves this database.
 feed (relid) AS (
     SELECT 'customers.events'::regclass
     UNION

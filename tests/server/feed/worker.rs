@@ -643,6 +643,25 @@ fn a_standby_that_is_promoted_gets_its_worker() {
 }
 
 #[test]
+fn a_database_that_the_settings_name_is_not_to_be_named_again() {
+    if !on_16() {
+        return;
+    }
+    let server = Server::start(&[
+        "shared_preload_libraries = 'customer_db'",
+        "customer_db.databases = 'shop, postgres'",
+        "customer_db.notify = worker",
+        // Not even the worker's.
+        "max_worker_processes = 0",
+    ]);
+    let mut client = server.connect("postgres");
+    client.batch_execute("CREATE EXTENSION customer_db").unwrap();
+    let detail = "SELECT detail FROM customers.verify() WHERE check_name = 'worker' AND NOT ok";
+    let detail: String = one(&mut client, detail, &[]);
+    assert!(detail.contains("see the server log") && !detail.contains("ALTER SYSTEM"), "{detail}");
+}
+
+#[test]
 fn what_a_restore_loads_is_not_told_and_what_follows_in_a_new_epoch_once() {
     let (original, copy) = (served(), served());
     let mut source = original.connect();

@@ -5,6 +5,7 @@ mod pooling;
 mod reflecting;
 mod story;
 
+use crate::kit::example::Running;
 use crate::kit::http::free_ports;
 use crate::kit::{Server, all, eventually, keep, project, role, skipped, succeed, unique};
 use postgres::Client;
@@ -12,7 +13,7 @@ use std::env::consts::ARCH;
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 const PAGE: &str = include_str!("../../../../doc/clients.md");
@@ -136,9 +137,9 @@ fn compiled() -> Option<PathBuf> {
     is_compiled.then_some(target)
 }
 
-/// A PgBouncer before the cluster, ended when dropped.
+/// A PgBouncer before the cluster.
 struct PgBouncer {
-    process: Child,
+    _process: Running,
     port: u16,
 }
 
@@ -173,15 +174,8 @@ impl PgBouncer {
             .stderr(Stdio::null())
             .spawn()
             .expect("PgBouncer starts");
-        let pgbouncer = Self { process, port };
+        let pgbouncer = Self { _process: Running(process), port };
         eventually("PgBouncer listens", || TcpStream::connect((host, port)).is_ok());
         Some(pgbouncer)
-    }
-}
-
-impl Drop for PgBouncer {
-    fn drop(&mut self) {
-        self.process.kill().expect("it runs");
-        self.process.wait().expect("it ends");
     }
 }
