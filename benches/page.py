@@ -255,13 +255,17 @@ def quick(run):
         f"99 %: {verdict(late, False)}",
         commands(run, median_delay),
         "### What parts of customer_db cost",
-        "The same registrations with one part switched off ([ARCHITECTURE.md](../ARCHITECTURE.md), Bypasses of the executor).",
+        "The same registrations with one part switched off ([ARCHITECTURE.md](../ARCHITECTURE.md), Bypasses of the executor), and the bare table."
+        " Commits do not wait for the disk here, so that the processor is what limits all of them.",
         *switched_off(run),
     ]
 
 
 def growing(run):
+    fills = run.select("growth: fill")
     parts = ["### Growth", "Each database filled to the size, then 16 clients. Reads and changes are of customers at random.",
+             "Seconds of the INSERT … SELECT that fills it from one size to the next:",
+             columns(fills, "customers", lambda size: f"to {size:,}"), commands(run, fills),
              lines("growth", "Registrations a second, 16 clients, as customers grow", run.select("growth: register"))]
     for workload, title in [("register", "registrations"), ("get", "reads by id"), ("mixed", "nine reads to one change"), ("page", "pages of 100 in the order of ids")]:
         figures = run.select(f"growth: {workload}")

@@ -46,7 +46,8 @@ const COMPARED: [&str; 9] = [
     "ours",
     "ours_transaction",
 ];
-const PARTS: [&str; 4] = ["ours", "without_fast_path", "without_event_writer", "undefended"];
+const PARTS: [&str; 5] =
+    ["bare", "ours", "without_fast_path", "without_event_writer", "undefended"];
 
 pub struct Bench {
     server: &'static Server,

@@ -54,7 +54,16 @@ pub fn registering(bench: &Bench) -> Vec<Figure> {
 }
 
 pub fn bulk(bench: &Bench) -> Vec<Figure> {
-    let names = ["bare", "plpgsql", "plpgsql_notify", "tcn", "outbox", "ours", "ours_transaction"];
+    let names = [
+        "bare",
+        "plpgsql",
+        "plpgsql_notify",
+        "tcn",
+        "outbox",
+        "ours",
+        "ours_transaction",
+        "without_event_writer",
+    ];
     seconds(bench, "bulk", &names, |_| ())
 }
 
