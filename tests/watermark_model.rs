@@ -1,5 +1,5 @@
-//! Promise: no interleaving of two writers and a reader makes the reader miss an event or see one twice, or
-//! moves the end of the feed back behind what was read.
+//! Promise: no interleaving of two writers and a reader makes the reader miss an event or see one twice, moves
+//! the end of the feed back behind what was read, or makes a writer find the sequence set back that was not.
 //!
 //! An exhaustive search of a model of src/feed/positions.rs. A step that is atomic here is atomic there:
 //! reading or drawing from the sequence, taking or releasing a lock, listing the locks, taking a snapshot,
@@ -25,10 +25,17 @@ enum Mutation {
     NoMark,
     /// The writer keeps the lock whose key it read before it held the lock.
     EarlyKey,
+    /// The writer that compares the sequence with the tables reads it before them.
+    SequenceBeforeTables,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Step {
+    /// The highest position that the tables show.
+    ReadTables,
+    CompareWithSequence,
+    ReadSequence,
+    CompareWithTables,
     ReadKey,
     TakeLock,
     ReadKeyAgain,
@@ -46,6 +53,9 @@ enum Step {
 struct Writer {
     program: Vec<Step>,
     at: usize,
+    /// What was read first of what is compared.
+    compared: u8,
+    is_refused: bool,
     key: u8,
     locks: BTreeSet<u8>,
     drawn: Vec<u8>,
@@ -72,6 +82,10 @@ struct World {
 
 fn program(mutation: Mutation) -> Vec<Step> {
     use Step::*;
+    let compare = match mutation {
+        Mutation::SequenceBeforeTables => vec![ReadSequence, CompareWithTables],
+        _ => vec![ReadTables, CompareWithSequence],
+    };
     let lock = match mutation {
         Mutation::EarlyKey => vec![ReadKey, TakeLock],
         _ => vec![ReadKey, TakeLock, ReadKeyAgain, TakeLaterLock, ReleaseEarlierLock],
@@ -85,7 +99,7 @@ fn program(mutation: Mutation) -> Vec<Step> {
         }
         _ => vec![lock, vec![DrawFirst, EndSavepoint, DrawSecond, BecomeVisible, ReleaseLock]],
     };
-    [parts.concat(), vec![Done]].concat()
+    [compare, parts.concat(), vec![Done]].concat()
 }
 
 impl World {
@@ -93,6 +107,8 @@ impl World {
         let writer = Writer {
             program: program(mutation),
             at: 0,
+            compared: 0,
+            is_refused: false,
             key: 0,
             locks: BTreeSet::new(),
             drawn: Vec::new(),
@@ -108,11 +124,16 @@ impl World {
     /// Every state that one step of this writer leads to.
     fn write(&self, who: usize, mutation: Mutation) -> Vec<World> {
         let mut next = self.clone();
+        let highest = next.visible.last().copied().unwrap_or(0);
         let writer = &mut next.writers[who];
         let step = writer.program[writer.at];
         writer.at += 1;
         match step {
             Step::Done => return Vec::new(),
+            Step::ReadTables => writer.compared = highest,
+            Step::CompareWithSequence => writer.is_refused = next.sequence < writer.compared,
+            Step::ReadSequence => writer.compared = next.sequence,
+            Step::CompareWithTables => writer.is_refused = writer.compared < highest,
             Step::ReadKey | Step::ReadKeyAgain => writer.key = next.sequence,
             Step::TakeLock | Step::TakeLaterLock => drop(writer.locks.insert(writer.key)),
             Step::ReleaseEarlierLock => writer.locks.retain(|key| *key == writer.key),
@@ -185,11 +206,12 @@ impl World {
         self.writers.iter().any(exchanges) || self.reader.position <= end
     }
 
-    /// No visible event at or below the reader's position was missed, and none was seen twice.
     fn is_right(&self) -> bool {
-        self.sees_all_once() && self.may_acknowledge()
+        let is_refused = self.writers.iter().any(|writer| writer.is_refused);
+        self.sees_all_once() && self.may_acknowledge() && !is_refused
     }
 
+    /// No visible event at or below the reader's position was missed, and none was seen twice.
     fn sees_all_once(&self) -> bool {
         let seen: BTreeSet<u8> = self.reader.seen.iter().copied().collect();
         let behind = self.visible.iter().filter(|position| **position <= self.reader.position);
@@ -252,6 +274,7 @@ fn every_way_to_get_it_wrong_is_caught() {
         Mutation::SnapshotFirst,
         Mutation::NoMark,
         Mutation::EarlyKey,
+        Mutation::SequenceBeforeTables,
     ] {
         assert_eq!(search(mutation), None, "{mutation:?} went unnoticed");
     }

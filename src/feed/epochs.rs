@@ -265,7 +265,8 @@ pub struct EventsBeyond {
 pub fn ensure_begun(sequence: &Sequence) -> BeginOutcome {
     let read = || with_latest_snapshot(|| Epochs::read(sequence.oid()));
     let mut epochs = read();
-    let is_first = epochs.origin == Origin::Unrecorded && sequence.last_value() >= highest_known();
+    // The tables first, as in positions::compare_with_tables.
+    let is_first = epochs.origin == Origin::Unrecorded && highest_known() <= sequence.last_value();
     if is_first {
         // Nobody waits for the first transaction of an installation; its rollback leaves the row to the next one.
         if LOCKS.try_lock(BEGINNING, 0, Mode::Exclusive).is_some() && read().is_empty() {

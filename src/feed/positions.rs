@@ -140,8 +140,10 @@ fn compare_with_tables(sequence: &Sequence) -> (i64, Option<BeginOutcome>) {
         return (last, None);
     }
     let begun = epochs::ensure_begun(sequence);
+    // The proof requires this order: others draw positions and commit between the two.
+    let highest = epochs::highest_known();
     let last = sequence.last_value();
-    if last < epochs::highest_known() {
+    if last < highest {
         Refusal::PositionsRepeat.raise();
     }
     KNOWN.set(SequenceState {
