@@ -85,12 +85,6 @@ unsafe extern "C-unwind" {
         value: *mut JsonbValue,
         skip_nested: bool,
     ) -> JsonbIteratorToken::Type;
-    pub fn pushJsonbValue(
-        state: *mut *mut JsonbParseState,
-        token: JsonbIteratorToken::Type,
-        value: *mut JsonbValue,
-    ) -> *mut JsonbValue;
-    pub fn JsonbValueToJsonb(value: *mut JsonbValue) -> *mut Jsonb;
     pub fn JsonEncodeDateTime(
         buffer: *mut c_char,
         value: Datum,

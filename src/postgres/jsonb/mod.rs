@@ -3,23 +3,22 @@
 
 mod deserialize;
 mod serialize;
+mod writer;
 
 pub use deserialize::present;
 pub use serialize::to_jsonb;
 
 use deserialize::DocumentError;
+use writer::Writer;
 
 use super::argument::datum_argument;
 use super::ffi;
 use super::transaction::check_for_interrupts;
-use pg_sys::JsonbIteratorToken::{
-    WJB_BEGIN_ARRAY, WJB_BEGIN_OBJECT, WJB_ELEM, WJB_END_OBJECT, WJB_KEY, WJB_VALUE,
-};
+use pg_sys::JsonbIteratorToken::{WJB_BEGIN_ARRAY, WJB_ELEM, WJB_KEY};
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
 use pgrx::pg_sys;
 use std::marker::PhantomData;
-use std::ptr;
 
 /// A jsonb argument, column value or result; not detoasted yet.
 #[derive(Clone, Copy)]
@@ -192,32 +191,10 @@ unsafe fn string_of<'a>(value: &pg_sys::JsonbValue) -> &'a [u8] {
 
 /// Builds an object of texts and nulls in the current memory context.
 pub fn object<'a>(fields: impl Iterator<Item = (&'static str, Option<&'a str>)>) -> Jsonb<'static> {
-    let mut pairs: Vec<_> =
-        fields.map(|(key, value)| (string(key), value.map_or_else(null, string))).collect();
-    let mut state = ptr::null_mut();
-    // SAFETY: keys and values alternate between WJB_BEGIN_OBJECT and WJB_END_OBJECT, as pushJsonbValue requires.
-    // The strings live for 'a, so until JsonbValueToJsonb has copied them.
-    unsafe {
-        let object = ffi::with_error_boundary(|| {
-            ffi::pushJsonbValue(&mut state, WJB_BEGIN_OBJECT, ptr::null_mut());
-            for (key, value) in &mut pairs {
-                ffi::pushJsonbValue(&mut state, WJB_KEY, key);
-                ffi::pushJsonbValue(&mut state, WJB_VALUE, value);
-            }
-            let object = ffi::pushJsonbValue(&mut state, WJB_END_OBJECT, ptr::null_mut());
-            ffi::JsonbValueToJsonb(object)
-        });
-        Jsonb::new(object.into())
-    }
-}
-
-fn null() -> pg_sys::JsonbValue {
-    pg_sys::JsonbValue { type_: pg_sys::jbvType::jbvNull, ..Default::default() }
-}
-
-fn string(text: &str) -> pg_sys::JsonbValue {
-    let mut value = pg_sys::JsonbValue { type_: pg_sys::jbvType::jbvString, ..Default::default() };
-    value.val.string.len = text.len() as i32;
-    value.val.string.val = text.as_ptr().cast_mut().cast();
-    value
+    let mut writer = Writer::new();
+    let fields = fields
+        .map(|(key, value)| (key, value.map_or(writer::NULL, |text| writer.text(text))))
+        .collect();
+    let root = writer.object(fields);
+    writer.finish(root)
 }

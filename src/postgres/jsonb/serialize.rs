@@ -1,68 +1,23 @@
 //! A serde serialiser that builds jsonb: structs of texts, integers and further structs.
 
-use super::{DocumentError, Jsonb, null, string};
-use crate::postgres::ffi;
+use super::writer::{NULL, Writer, Written};
+use super::{DocumentError, Jsonb};
 use crate::refusal::Refusal;
-use pg_sys::JsonbIteratorToken::{WJB_BEGIN_OBJECT, WJB_END_OBJECT, WJB_KEY, WJB_VALUE};
-use pgrx::pg_sys;
 use serde::Serialize;
 use serde::ser::{Impossible, SerializeStruct, Serializer};
-use std::ops::Range;
-use std::ptr;
 
 /// A struct as a jsonb object, in the current memory context.
 pub fn to_jsonb(document: &impl Serialize) -> Jsonb<'static> {
-    let mut builder = Builder { parts: Vec::with_capacity(32), texts: String::with_capacity(512) };
-    document.serialize(&mut builder).expect("a document of structs, texts and integers");
-    let Builder { parts, texts } = &builder;
-    let mut state = ptr::null_mut();
-    // SAFETY: SerializeStruct adds keys and values in turn between the beginning and the end of an object, as
-    // pushJsonbValue requires. It copies each value; the texts live until JsonbValueToJsonb has copied them. Each
-    // range was recorded between two lengths of `texts`, which only grows, so it lies within it.
-    unsafe {
-        let object = ffi::with_error_boundary(|| {
-            let mut root = ptr::null_mut();
-            for part in parts {
-                let (token, mut value) = match part {
-                    Part::Begin => (WJB_BEGIN_OBJECT, null()),
-                    Part::End => (WJB_END_OBJECT, null()),
-                    Part::Key(key) => (WJB_KEY, string(key)),
-                    Part::Null => (WJB_VALUE, null()),
-                    Part::Text(range) => (WJB_VALUE, string(texts.get_unchecked(range.clone()))),
-                    Part::Number(number) => {
-                        let mut value = null();
-                        value.type_ = pg_sys::jbvType::jbvNumeric;
-                        value.val.numeric = ffi::int64_to_numeric(*number);
-                        (WJB_VALUE, value)
-                    }
-                };
-                let has_value = matches!(token, WJB_KEY | WJB_VALUE);
-                let value = if has_value { &raw mut value } else { ptr::null_mut() };
-                root = ffi::pushJsonbValue(&mut state, token, value);
-            }
-            ffi::JsonbValueToJsonb(root)
-        });
-        Jsonb::new(object.into())
-    }
+    let mut writer = Writer::new();
+    let root = document
+        .serialize(ValueSerializer(&mut writer))
+        .expect("a document of structs, texts and integers");
+    writer.finish(root)
 }
 
-/// Collects a document, so that one call into PostgreSQL builds it.
-struct Builder {
-    parts: Vec<Part>,
-    texts: String,
-}
+struct ValueSerializer<'w>(&'w mut Writer);
 
-enum Part {
-    Begin,
-    End,
-    Key(&'static str),
-    Null,
-    /// A part of `texts`.
-    Text(Range<usize>),
-    Number(i64),
-}
-
-type Unsupported = Impossible<(), DocumentError>;
+type Unsupported = Impossible<Written, DocumentError>;
 const UNSUPPORTED: DocumentError = DocumentError(Refusal::Bug);
 
 /// Methods for types that no document of this extension has.
@@ -74,41 +29,39 @@ macro_rules! unsupported {
     )+};
 }
 
-impl Serializer for &mut Builder {
-    type Ok = ();
+impl<'w> Serializer for ValueSerializer<'w> {
+    type Ok = Written;
     type Error = DocumentError;
     type SerializeSeq = Unsupported;
     type SerializeTuple = Unsupported;
     type SerializeTupleStruct = Unsupported;
     type SerializeTupleVariant = Unsupported;
     type SerializeMap = Unsupported;
-    type SerializeStruct = Self;
+    type SerializeStruct = ObjectSerializer<'w>;
     type SerializeStructVariant = Unsupported;
 
-    fn serialize_i64(self, value: i64) -> Result<(), DocumentError> {
-        self.parts.push(Part::Number(value));
-        Ok(())
+    fn serialize_i64(self, value: i64) -> Result<Written, DocumentError> {
+        Ok(self.0.number(value))
     }
 
-    fn serialize_str(self, text: &str) -> Result<(), DocumentError> {
-        let begin = self.texts.len();
-        self.texts.push_str(text);
-        self.parts.push(Part::Text(begin..self.texts.len()));
-        Ok(())
+    fn serialize_str(self, text: &str) -> Result<Written, DocumentError> {
+        Ok(self.0.text(text))
     }
 
-    fn serialize_none(self) -> Result<(), DocumentError> {
-        self.parts.push(Part::Null);
-        Ok(())
+    fn serialize_none(self) -> Result<Written, DocumentError> {
+        Ok(NULL)
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), DocumentError> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Written, DocumentError> {
         value.serialize(self)
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, DocumentError> {
-        self.parts.push(Part::Begin);
-        Ok(self)
+    fn serialize_struct(
+        self,
+        _: &'static str,
+        fields: usize,
+    ) -> Result<ObjectSerializer<'w>, DocumentError> {
+        Ok(ObjectSerializer { writer: self.0, fields: Vec::with_capacity(fields) })
     }
 
     fn is_human_readable(&self) -> bool {
@@ -116,21 +69,21 @@ impl Serializer for &mut Builder {
     }
 
     unsupported! {
-        serialize_bool(bool) -> ();
-        serialize_i8(i8) -> ();
-        serialize_i16(i16) -> ();
-        serialize_i32(i32) -> ();
-        serialize_u8(u8) -> ();
-        serialize_u16(u16) -> ();
-        serialize_u32(u32) -> ();
-        serialize_u64(u64) -> ();
-        serialize_f32(f32) -> ();
-        serialize_f64(f64) -> ();
-        serialize_char(char) -> ();
-        serialize_bytes(&[u8]) -> ();
-        serialize_unit() -> ();
-        serialize_unit_struct(&'static str) -> ();
-        serialize_unit_variant(&'static str, u32, &'static str) -> ();
+        serialize_bool(bool) -> Written;
+        serialize_i8(i8) -> Written;
+        serialize_i16(i16) -> Written;
+        serialize_i32(i32) -> Written;
+        serialize_u8(u8) -> Written;
+        serialize_u16(u16) -> Written;
+        serialize_u32(u32) -> Written;
+        serialize_u64(u64) -> Written;
+        serialize_f32(f32) -> Written;
+        serialize_f64(f64) -> Written;
+        serialize_char(char) -> Written;
+        serialize_bytes(&[u8]) -> Written;
+        serialize_unit() -> Written;
+        serialize_unit_struct(&'static str) -> Written;
+        serialize_unit_variant(&'static str, u32, &'static str) -> Written;
         serialize_seq(Option<usize>) -> Unsupported;
         serialize_tuple(usize) -> Unsupported;
         serialize_tuple_struct(&'static str, usize) -> Unsupported;
@@ -143,7 +96,7 @@ impl Serializer for &mut Builder {
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<(), DocumentError> {
+    ) -> Result<Written, DocumentError> {
         value.serialize(self)
     }
 
@@ -153,13 +106,19 @@ impl Serializer for &mut Builder {
         _: u32,
         _: &'static str,
         _: &T,
-    ) -> Result<(), DocumentError> {
+    ) -> Result<Written, DocumentError> {
         Err(UNSUPPORTED)
     }
 }
 
-impl SerializeStruct for &mut Builder {
-    type Ok = ();
+/// Collects the fields of an object.
+struct ObjectSerializer<'w> {
+    writer: &'w mut Writer,
+    fields: Vec<(&'static str, Written)>,
+}
+
+impl SerializeStruct for ObjectSerializer<'_> {
+    type Ok = Written;
     type Error = DocumentError;
 
     fn serialize_field<T: Serialize + ?Sized>(
@@ -167,12 +126,11 @@ impl SerializeStruct for &mut Builder {
         key: &'static str,
         value: &T,
     ) -> Result<(), DocumentError> {
-        self.parts.push(Part::Key(key));
-        value.serialize(&mut **self)
+        self.fields.push((key, value.serialize(ValueSerializer(self.writer))?));
+        Ok(())
     }
 
-    fn end(self) -> Result<(), DocumentError> {
-        self.parts.push(Part::End);
-        Ok(())
+    fn end(self) -> Result<Written, DocumentError> {
+        Ok(self.writer.object(self.fields))
     }
 }
