@@ -44,7 +44,7 @@ CREATE FUNCTION customers.record_missing_events(max_customers int DEFAULT NULL)
 COMMENT ON FUNCTION customers.record_missing_events(int) IS
 'Records customers of whom the feed does not know, and returns how many: customer-registered, with the version it has, for each of an adopted table; customer-updated with every field and a new version for each whose row was changed past the triggers. Reads all customers and events; writes one event for each.
 max_customers: at most so many in this call; NULL for all.
-For the owner of the extension. Refuses with 22023 (max_customers below 0), 25001 (outside READ COMMITTED), 25006 (nothing may be written here).';
+For the owner of the extension. Refuses with 22023 (max_customers below 0), 25001 (outside READ COMMITTED), 25006 (nothing may be written here), 55000 (a customer to record breaks a rule).';
 
 CREATE FUNCTION customers.offenders()
     RETURNS TABLE (customer_id uuid, problems text[], canonical_email text, canonical_name text, collides_with uuid[])

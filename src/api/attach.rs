@@ -198,7 +198,13 @@ fn check(email: Option<Text>, name: Option<Text>, status: Option<Text>) -> Resul
     // What has no canonical form comes first: no conversion mends it.
     let canonical_email = match email::canonical(email) {
         // The state of an erased customer.
-        Err(email::RESERVED) if status == Status::Closed && name.is_none() => email.to_owned(),
+        Err(email::RESERVED)
+            if status == Status::Closed
+                && name.is_none()
+                && !email.bytes().any(|octet| octet.is_ascii_uppercase()) =>
+        {
+            email.to_owned()
+        }
         canonical => canonical?,
     };
     let canonical_name = name.map(name::canonical).transpose()?;

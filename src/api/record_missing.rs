@@ -2,6 +2,7 @@
 
 use crate::customer::data_owner::as_writing_data_owner;
 use crate::customer::operation::{self, Operation, Republished, Republishing};
+use crate::customer::schema::broken_customer;
 use crate::feed::positions::ensure_readable;
 use crate::postgres::error::OrRaise;
 use crate::postgres::statement::{Statement, connected, sql};
@@ -38,11 +39,20 @@ fn record_missing_events(max_customers: Option<i32>) -> i64 {
 }
 
 /// Records those of these customers that are still unrecorded once they are locked: others may have changed, erased or
-/// recorded them meanwhile.
+/// recorded them meanwhile. Refuses if one breaks a rule, as it may where it was written past the triggers: consumers
+/// count on the rules.
 fn record(found: &[Uuid]) -> i64 {
     static LOCK: Statement = Statement::new(
         c"SELECT true FROM customers.customers WHERE customer_id = ANY ($1)
            ORDER BY customer_id FOR NO KEY UPDATE",
+        &[UUIDARRAYOID],
+    );
+    static BROKEN: Statement = Statement::new(
+        sql!(
+            "SELECT count(*) FROM customers.customers WHERE customer_id = ANY ($1) AND (",
+            broken_customer!(),
+            ")"
+        ),
         &[UUIDARRAYOID],
     );
     static UNRECORDED: Statement = Statement::new(
@@ -60,6 +70,9 @@ fn record(found: &[Uuid]) -> i64 {
     );
     let ids = [found.to_vec().into()];
     connected(|_| LOCK.run(&ids, |_| {}));
+    if let Some(rows @ 1..) = BROKEN.value(&ids) {
+        Refusal::BrokenRules { rows }.raise();
+    }
     let (unknown, differing): (Vec<_>, Vec<_>) =
         customers(&UNRECORDED, &ids).into_iter().partition(|(_, is_unknown)| *is_unknown);
     let mut recorded = 0;

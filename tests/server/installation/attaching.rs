@@ -199,6 +199,9 @@ fn a_problem_that_no_conversion_mends_is_told_before_one_that_it_does() {
     assert_eq!(one::<String>(&mut client, broken, &[&""]), "name is empty");
     let not_canonical = "e-mail address is not in canonical form";
     assert_eq!(one::<String>(&mut client, broken, &[&" Ann"]), not_canonical);
+    let erased = "SELECT customers.broken_rule('a@ERASED.invalid', NULL, 'CLOSED')";
+    let reserved = "addresses at erased.invalid are reserved for erased customers";
+    assert_eq!(one::<String>(&mut client, erased, &[]), reserved);
 }
 
 /// A database that has adopted a table of customers.
@@ -254,6 +257,21 @@ fn customers_of_an_adopted_table_are_recorded_on_request() {
         )
         .unwrap();
     assert_eq!(one::<i64>(&mut client, "SELECT customers.record_missing_events()", &[]), 0);
+}
+
+#[test]
+fn a_customer_that_breaks_a_rule_is_not_recorded_before_it_is_mended() {
+    let database = adopted(4);
+    let mut client = database.connect();
+    let one_of_them = "UPDATE customers.customers SET email = upper(email)
+                        WHERE customer_id = (SELECT max(customer_id::text)::uuid FROM customers.customers)";
+    past_the_triggers(&mut client, "customers.customers", one_of_them);
+    let recorded = client.execute("SELECT customers.record_missing_events()", &[]);
+    assert_refused(recorded, "55000", &[]);
+    assert_eq!(one::<i64>(&mut client, "SELECT count(*) FROM customers.events", &[]), 0);
+    let mended = "UPDATE customers.customers SET email = lower(email)";
+    past_the_triggers(&mut client, "customers.customers", mended);
+    assert_eq!(one::<i64>(&mut client, "SELECT customers.record_missing_events()", &[]), 4);
 }
 
 #[test]
