@@ -255,7 +255,7 @@ def quick(run):
         f"99 %: {verdict(late, False)}",
         commands(run, median_delay),
         "### What parts of customer_db cost",
-        "The same registrations with one part switched off ([ARCHITECTURE.md](../ARCHITECTURE.md), Bypasses of the executor), and the bare table."
+        "The same registrations with one part switched off ([ARCHITECTURE.md](../ARCHITECTURE.md), Bypasses of PostgreSQL's machinery), and the bare table."
         " Commits do not wait for the disk here, so that the processor is what limits all of them.",
         *switched_off(run),
     ]

@@ -74,7 +74,8 @@ impl Target<'_> {
             }
             Some((_, "mjs")) => {
                 // Node.js looks for modules beside the program.
-                let copy = fetched("node")?.join(source.file_name().expect("a file"));
+                let folder = fetched(if file == "with_prisma.mjs" { "prisma" } else { "node" })?;
+                let copy = folder.join(source.file_name().expect("a file"));
                 fs::copy(source, &copy).unwrap();
                 let mut command = Command::new("node");
                 command.arg(copy);

@@ -10,7 +10,7 @@ use std::fs;
 use std::process::Stdio;
 
 /// The clients of the page, each with its program and the role as which it connects.
-const CLIENTS: [(&str, &str, &str); 10] = [
+const CLIENTS: [(&str, &str, &str); 11] = [
     ("psql", "with_psql.sql", "customer_api"),
     ("tokio-postgres", "with_tokio_postgres", "customer_api"),
     ("sqlx", "with_sqlx", "customer_api"),
@@ -20,6 +20,7 @@ const CLIENTS: [(&str, &str, &str); 10] = [
     ("Django", "with_django.py", "customer_django"),
     ("pg", "with_pg.mjs", "customer_api"),
     ("postgres", "with_postgres.mjs", "customer_api"),
+    ("Prisma", "with_prisma.mjs", "customer_api"),
     ("JDBC", "WithJdbc.java", "customer_api"),
 ];
 
