@@ -188,7 +188,9 @@ def conditions(run):
 def commands(run, figures):
     """The command of each figure, once."""
     found = {f["command"].replace(f"-c {f['clients']} ", "-c CLIENTS " if len({g["clients"] for g in figures}) > 1 else f"-c {f['clients']} ") for f in figures}
-    return f"Command: `{run.command}`, which runs " + ", ".join(f"`{c}`" if c.startswith("pg") else c for c in sorted(found)) + "."
+    found.discard(run.command)
+    runs = ", ".join(f"`{c}`" if c.startswith(("pg", "PG")) else c for c in sorted(found))
+    return f"Command: `{run.command}`" + (f", which runs {runs}." if runs else ".")
 
 
 def traffic(run, title, workload, text, plot=None):
