@@ -275,8 +275,12 @@ pub fn ensure_begun(sequence: &Sequence) -> BeginOutcome {
         return BeginOutcome::Recorded;
     }
     if epochs.origin != Origin::ThisHistory {
-        LOCKS.lock(BEGINNING, 0, Mode::Exclusive);
+        let lock = LOCKS.lock(BEGINNING, 0, Mode::Exclusive);
         epochs = read();
+        if epochs.origin == Origin::ThisHistory {
+            // Recorded by the transaction that was waited for; others need not wait for this one.
+            lock.release();
+        }
     }
     if epochs.origin == Origin::ThisHistory {
         return BeginOutcome::AlreadyRecorded;
@@ -305,7 +309,12 @@ fn begin(sequence: &Sequence, epochs: &Epochs) -> Option<EventsBeyond> {
     if drawn < first {
         set_last_value(sequence, first - 1);
     }
-    let (last, end) = with_latest_snapshot(|| (last_event(), end_of_latest(epochs)));
+    // Others may have pruned since the epochs were read.
+    let (epochs, last, end) = with_latest_snapshot(|| {
+        let epochs = Epochs::read(sequence.oid());
+        let end = end_of_latest(&epochs);
+        (epochs, last_event(), end)
+    });
     // A dump may leave the events out. What was drawn before counts as pruned then.
     let left_out = last.is_none() && epochs.origin == Origin::OtherServer && drawn < first;
     let pruned_to = if left_out { epochs.pruned_to().max(drawn) } else { epochs.pruned_to() };

@@ -448,6 +448,34 @@ fn a_feed_restored_without_its_events_counts_as_pruned() {
 }
 
 #[test]
+fn who_has_waited_for_an_epoch_that_began_lets_others_go_on() {
+    let database = database();
+    register(&mut database.connect(), 6);
+    let copy = database.copy();
+    let mut clients = [copy.connect(), copy.connect(), copy.connect()];
+    for client in &mut clients {
+        client.batch_execute("BEGIN").unwrap();
+    }
+    let [first, waiting @ ..] = &mut clients;
+    registered(first);
+    let mut observer = copy.connect();
+    // All of them stay open.
+    std::thread::scope(|scope| {
+        let waiting = waiting.each_mut().map(|client| {
+            client.batch_execute("SET lock_timeout = '20s'").unwrap();
+            let pid = pid(client);
+            let registering = scope.spawn(|| registered(client));
+            await_blocked(&mut observer, pid);
+            registering
+        });
+        first.batch_execute("COMMIT").unwrap();
+        for registering in waiting {
+            registering.join().unwrap();
+        }
+    });
+}
+
+#[test]
 fn a_restore_that_lost_the_sequence_draws_no_position_twice() {
     let database = database();
     let mut client = database.connect();
