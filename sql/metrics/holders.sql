@@ -1,6 +1,7 @@
 -- The transactions that hold the feed back, by a lock of src/feed/positions.rs: of a session (pid) or prepared (gid), and
 -- since when. $1: the lock's class, shifted as in its tag.
-SELECT lock.pid, session.usename, session.state, prepared.gid, coalesce(session.xact_start, prepared.prepared) AS since
+SELECT lock.pid, session.usename, session.state, session.state_change, prepared.gid,
+       coalesce(session.xact_start, prepared.prepared) AS since
   FROM pg_locks AS lock
   LEFT JOIN pg_stat_activity AS session ON session.pid = lock.pid
   -- A prepared transaction has no session; it is known by the lock on its own id.

@@ -25,7 +25,7 @@ feed (relid) AS (
 )
 SELECT name, labels::jsonb, value::float8 FROM (
 SELECT 'customer_db_customers', jsonb_build_object('status', status),
-       CASE WHEN large.customers THEN size.customers * coalesce((SELECT share FROM frequency
+       CASE WHEN large.customers THEN greatest(size.customers, 0) * coalesce((SELECT share FROM frequency
                                                                   WHERE frequency.status = wanted.status), 0)
             ELSE (SELECT count(*) FROM customers.customers WHERE customers.status = wanted.status) END
   FROM size, large, unnest(ARRAY['ACTIVE', 'SUSPENDED', 'CLOSED']) AS wanted (status)
@@ -56,5 +56,5 @@ SELECT name, jsonb_build_object('consumer', consumer), value
        LATERAL (VALUES ('customer_db_consumer_position', position),
                        ('customer_db_consumer_unread_events', unread),
                        ('customer_db_consumer_unread_seconds',
-                        coalesce(extract(epoch FROM now() - since), 0))) AS of_consumer (name, value)
+                        greatest(extract(epoch FROM clock_timestamp() - since), 0))) AS of_consumer (name, value)
 ) AS measure (name, labels, value)

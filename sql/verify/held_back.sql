@@ -1,7 +1,9 @@
--- Who holds the feed back, by `holder`, which is sql/metrics/holders.sql. Not ok: a transaction that waits for its client or
--- was prepared and is older than 0.2 s, or one that works and is older than ten seconds.
-SELECT since > clock_timestamp() - CASE WHEN state LIKE 'active%' THEN interval '10 seconds' ELSE interval '0.2 seconds' END
-           AS ok,
+-- Who holds the feed back, by `holder`, which is sql/metrics/holders.sql. Not ok: a transaction that is older than ten
+-- seconds, that has waited for its client for 0.2 s, or that was prepared as long ago. A session without a transaction has
+-- just ended the one that was seen.
+SELECT coalesce(since > clock_timestamp() - interval '10 seconds'
+                AND (state LIKE 'active%' OR coalesce(state_change, since) > clock_timestamp() - interval '0.2 seconds'),
+                state IS NOT NULL) AS ok,
        CASE WHEN pid IS NOT NULL
             THEN format('session %1$s of the role %4$I (%2$s) holds the feed back since %3$s: SELECT pg_terminate_backend(%1$s);',
                         pid, coalesce(state, 'of another role'), coalesce(since::text, 'a moment'), usename)

@@ -511,8 +511,8 @@ fn what_a_stranger_has_made_is_not_given_to_a_superuser() {
     assert!(!detail.contains("OWNER TO") && detail.contains("DROP FUNCTION"), "{detail}");
 }
 
-#[test]
-fn writers_of_short_transactions_do_not_hold_the_feed_back() {
+/// Asserts that nobody is said to hold the feed back while a session begins, continues and commits transactions.
+fn assert_not_held_back(continues: impl Fn(&mut Client) + Sync) {
     let (database, mut client) = lived_in();
     let mut writer = database.connect();
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -520,14 +520,31 @@ fn writers_of_short_transactions_do_not_hold_the_feed_back() {
         scope.spawn(|| {
             while !done.load(std::sync::atomic::Ordering::Acquire) {
                 begin_change(&mut writer);
-                // Long enough for the looks to meet transactions, and for the table to stay small.
-                writer.batch_execute("SELECT pg_sleep(0.002); COMMIT").unwrap();
+                continues(&mut writer);
+                writer.batch_execute("COMMIT").unwrap();
             }
         });
         let _done = crate::kit::traffic::SetWhenDropped(&done);
         for _ in 0..5 {
             let (ok, detail) = answer(&mut client, "held_back");
             assert!(ok, "{detail:?}");
+        }
+    });
+}
+
+#[test]
+fn writers_of_short_transactions_do_not_hold_the_feed_back() {
+    // Long enough for the looks to meet transactions, and for the table to stay small.
+    assert_not_held_back(|writer| writer.batch_execute("SELECT pg_sleep(0.002)").unwrap());
+}
+
+#[test]
+fn a_transaction_of_many_statements_does_not_hold_the_feed_back() {
+    // It takes longer than a transaction may wait for its client, and never waits that long.
+    assert_not_held_back(|writer| {
+        for _ in 0..100 {
+            std::thread::sleep(std::time::Duration::from_millis(4));
+            writer.batch_execute("SELECT 1").unwrap();
         }
     });
 }
