@@ -120,15 +120,21 @@ impl<'a> Change<'a> {
         ];
         protect_stored(customer_id);
         let [leaving_email, changing_email] = self.statements();
-        let changed = write(leaving_email, &params)
-            .or_else(|| email.is_some().then(|| write(changing_email, &params)).flatten());
-        changed.ok_or_else(|| match (expected_version, current_version(customer_id)) {
+        let change = || {
+            write(leaving_email, &params)
+                .or_else(|| email.is_some().then(|| write(changing_email, &params)).flatten())
+        };
+        if let Some(changed) = change() {
+            return Ok(changed);
+        }
+        match (expected_version, current_version(customer_id)) {
             (Some(expected), Some(current)) if expected != current => {
-                Refusal::VersionConflict { expected, current }
+                Err(Refusal::VersionConflict { expected, current })
             }
-            (_, Some(_)) => Refusal::NotWritten,
-            (_, None) => Refusal::NoCustomer,
-        })
+            // It may have been registered after the first look.
+            (_, Some(_)) => change().ok_or(Refusal::NotWritten),
+            (_, None) => Err(Refusal::NoCustomer),
+        }
     }
 
     /// Two UPDATEs. The first is for a customer whose address does not change; it writes no row if the

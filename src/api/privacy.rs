@@ -15,7 +15,7 @@ use crate::refusal::Refusal;
 use crate::rules::email::{self, ERASED_DOMAIN};
 use crate::rules::personal_data::PersonalData;
 use pgrx::Uuid;
-use pgrx::pg_sys::BuiltinOid::{INT8ARRAYOID, TEXTOID, UUIDOID};
+use pgrx::pg_sys::BuiltinOid::{TEXTOID, UUIDARRAYOID, UUIDOID};
 use pgrx::prelude::*;
 
 /// Replaces a free text that contained an address or a name.
@@ -105,7 +105,7 @@ fn redact_events(customer_id: Uuid, address: &str, held: &mut PersonalData) {
     );
     // A text longer than the limit is not searched: it counts as containing personal data.
     static FREE_TEXTS: Statement = Statement::new(
-        c"SELECT position,
+        c"SELECT event_id,
                  CASE WHEN octet_length(reason) <= 4000 THEN reason END, octet_length(reason) > 4000,
                  CASE WHEN octet_length(actor) <= 4000 THEN actor END, octet_length(actor) > 4000
             FROM customers.events
@@ -118,27 +118,28 @@ fn redact_events(customer_id: Uuid, address: &str, held: &mut PersonalData) {
                     || CASE WHEN changes ? 'email' THEN jsonb_build_object('email', $2) ELSE '{}' END
                     || CASE WHEN changes ? 'name' AND type = 'customer-updated'
                             THEN '{\"name\": null}'::jsonb ELSE '{}' END,
-                 reason = CASE WHEN position = ANY ($3) THEN $5 ELSE reason END,
-                 actor = CASE WHEN position = ANY ($4) THEN $5 ELSE actor END
+                 reason = CASE WHEN event_id = ANY ($3) THEN $5 ELSE reason END,
+                 actor = CASE WHEN event_id = ANY ($4) THEN $5 ELSE actor END
            WHERE customer_id = $1
              AND (changes ->> 'email' <> $2 OR changes ->> 'name' IS NOT NULL
-                  OR position = ANY ($3) OR position = ANY ($4))",
-        &[UUIDOID, TEXTOID, INT8ARRAYOID, INT8ARRAYOID, TEXTOID],
+                  OR event_id = ANY ($3) OR event_id = ANY ($4))",
+        &[UUIDOID, TEXTOID, UUIDARRAYOID, UUIDARRAYOID, TEXTOID],
     );
     let id = customer_id.into();
     VALUES.stream(&[id], |row| add(held, row, 1));
     let (mut reasons, mut actors) = (Vec::new(), Vec::new());
     FREE_TEXTS.stream(&[id], |row| {
-        let position: Option<i64> = row.get(1);
+        // Positions change where an epoch begins meanwhile.
+        let event_id: Option<Uuid> = row.get(1);
         let holds = |column| {
             row.get(column + 1) == Some(true)
                 || row.get::<Text>(column).is_some_and(|text| held.appears_in(&text.lossy()))
         };
         if holds(2) {
-            reasons.extend(position);
+            reasons.extend(event_id);
         }
         if holds(4) {
-            actors.extend(position);
+            actors.extend(event_id);
         }
     });
     let params = [id, address.into(), reasons.into(), actors.into(), ERASED_TEXT.into()];

@@ -43,8 +43,10 @@ impl NamedRelation {
         // What is not there is looked for again each time: that is rare, and cheap.
         // SAFETY: look-ups by name; no relation is in a schema that is not there.
         let oid = unsafe {
-            let schema = pg_sys::get_namespace_oid(self.schema.as_ptr(), true);
-            let find = || pg_sys::get_relname_relid(self.name.as_ptr(), schema);
+            let find = || {
+                let schema = pg_sys::get_namespace_oid(self.schema.as_ptr(), true);
+                pg_sys::get_relname_relid(self.name.as_ptr(), schema)
+            };
             // Watched before it is looked up for good, so that no change of it is missed.
             let found = find();
             if found != InvalidOid {
