@@ -182,7 +182,7 @@ def conditions(run):
             f" {about['memory_gb']} GB, {about['system']}; PostgreSQL {about['postgresql']}, customer_db {about['customer_db']},"
             f" message-db {about['message_db']}, graphile-worker {about['graphile_worker']}. Clients and server share the machine."
             f" {settings}; nothing else is set. {about['customers']:,} customers to begin with; medians of {about['rounds']} rounds, in which"
-            f" the variants take turns, each time for {about['seconds']} seconds by pgbench (lowest–highest).{busy}{skipped}")
+            f" the variants take turns, each time for {about['seconds']} seconds by pgbench, in which its sessions begin and fill their caches (lowest–highest).{busy}{skipped}")
 
 
 def commands(run, figures):
