@@ -20,7 +20,7 @@ test:       ## everything on PostgreSQL 16, what is not long on 15, 17 and 18 to
 bench:      ## beside what people would use instead: doc/benchmarks.md, a quarter of an hour after the build
 	@bin/bench
 
-bench-full: ## the same, and growth to 10,000,000 customers: an hour and a half
+bench-full: ## the same, and growth to 10,000,000 customers: three quarters of an hour
 	@bin/bench --full
 
 fuzz:       ## millions of hostile inputs for the rules and for documents; SEED=N repeats a run

@@ -4,8 +4,11 @@ use crate::results::Figure;
 use crate::variant::Variant;
 use crate::{Bench, CUSTOMERS, ROUNDS, SECONDS, kit};
 
-/// What parts of ours cost is processor time: where commits wait for the disk, it would hide in the waiting.
-const WITHOUT_DISK: &str = "-c synchronous_commit=off";
+/// The settings of a workload's sessions. What parts of ours cost is processor time: where commits wait for the disk, it
+/// would hide in the waiting.
+fn settings(workload: &str) -> Option<&'static str> {
+    (workload == "parts").then_some("-c synchronous_commit=off")
+}
 
 /// Runs a workload on each of the variants in turn, in rounds.
 pub fn compare(bench: &Bench, workload: &str, clients: u32, names: &[&str]) -> Vec<Figure> {
@@ -24,7 +27,7 @@ pub fn in_turn(
 ) -> Vec<Figure> {
     let command = format!(
         "{}pgbench -n -M prepared -j 2 -T {SECONDS} -c {clients} {}",
-        if workload == "parts" { format!("PGOPTIONS='{WITHOUT_DISK}' ") } else { String::new() },
+        settings(workload).map_or(String::new(), |settings| format!("PGOPTIONS='{settings}' ")),
         parts(workload)
     );
     let mut figures: Vec<Figure> = variants
@@ -73,9 +76,7 @@ fn transactions_a_second(
         .args(["--no-vacuum", "--username=postgres", "--protocol=prepared", "--jobs=2"])
         .args(["--time", &SECONDS.to_string(), "--client", &clients.to_string()])
         .args(["--host", server.host(), "--define", &format!("customers={customers}")]);
-    if workload == "parts" {
-        pgbench.env("PGOPTIONS", WITHOUT_DISK);
-    }
+    pgbench.env("PGOPTIONS", settings(workload).unwrap_or_default());
     for (section, part) in scripts(workload) {
         let file = std::path::Path::new(server.host()).join(section);
         let script = variant.script(section);

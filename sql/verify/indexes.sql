@@ -1,4 +1,5 @@
--- Indexes that a failed CREATE INDEX CONCURRENTLY has left behind; while one is being built, which they are is not known.
+-- Indexes that a failed CREATE INDEX CONCURRENTLY has left behind. While an index of the same table is being built none is
+-- named: the one that is being built looks like them.
 SELECT false AS ok,
        format('the index %1$s is not valid: REINDEX INDEX %1$s;', indexrelid::regclass) AS detail
   FROM pg_index JOIN pg_class ON pg_class.oid = indrelid

@@ -2,8 +2,8 @@
 
 use crate::kit::attack::past_the_triggers;
 use crate::kit::{
-    Database, Server, all, begin_change, caller, database, disable_notify, eventually, one, pid,
-    registered, role, server, unique,
+    Database, Server, all, await_blocked, begin_change, caller, database, disable_notify,
+    eventually, one, pid, registered, role, server, unique,
 };
 use postgres::Client;
 use std::collections::BTreeSet;
@@ -547,6 +547,37 @@ fn a_transaction_of_many_statements_does_not_hold_the_feed_back() {
             writer.batch_execute("SELECT 1").unwrap();
         }
     });
+}
+
+#[test]
+fn an_index_that_is_being_built_is_not_called_invalid() {
+    let (database, mut client) = lived_in();
+    let (mut writer, mut builder) = (database.connect(), database.connect());
+    // The build waits for it.
+    begin_change(&mut writer);
+    let building = pid(&mut builder);
+    std::thread::scope(|scope| {
+        let build = "CREATE INDEX CONCURRENTLY by_name ON customers.customers (name)";
+        let built = scope.spawn(move || builder.batch_execute(build));
+        await_blocked(&mut client, building);
+        let answered = answer(&mut client, "indexes");
+        writer.batch_execute("COMMIT").unwrap();
+        built.join().unwrap().unwrap();
+        assert_eq!(answered, (true, None));
+    });
+}
+
+#[test]
+fn the_age_of_an_event_younger_than_the_transaction_that_measures_is_not_negative() {
+    let (database, mut client) = lived_in();
+    client.batch_execute("BEGIN; SELECT 1").unwrap();
+    registered(&mut database.connect());
+    let ages =
+        "SELECT min(value), max(value) FILTER (WHERE name = 'customer_db_consumer_unread_events')
+                  FROM customers.metrics() WHERE name LIKE 'customer_db_consumer_unread_%'";
+    let row = client.query_one(ages, &[]).unwrap();
+    let (least, unread): (f64, f64) = (row.get(0), row.get(1));
+    assert!(least >= 0.0 && unread == 1.0, "{least} {unread}");
 }
 
 #[test]
