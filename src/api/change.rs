@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::rules::status::{self, Status};
 use crate::rules::{email, name};
 use pgrx::Uuid;
-use pgrx::pg_sys::BuiltinOid::{self, INT8OID, OIDOID, TEXTOID, UUIDOID};
+use pgrx::pg_sys::BuiltinOid::{self, INT8OID, TEXTOID, UUIDOID};
 use pgrx::prelude::*;
 use serde::Deserialize;
 
@@ -190,11 +190,6 @@ impl<'a> Change<'a> {
 /// If another BEFORE trigger fires before the guard, which would do the same, remembers the stored values,
 /// so that the trigger's error message cannot disclose them.
 fn protect_stored(customer_id: Uuid) {
-    static FIRES_FIRST: Statement = Statement::new(
-        c"SELECT EXISTS (SELECT FROM pg_trigger
-                          WHERE tgrelid = $1 AND NOT tgisinternal AND tgtype & 2 <> 0 AND tgname < 'guard')",
-        &[OIDOID],
-    );
     static STORED: Statement = Statement::new(
         c"SELECT email, name FROM customers.customers WHERE customer_id = $1",
         &[UUIDOID],
@@ -202,9 +197,8 @@ fn protect_stored(customer_id: Uuid) {
     thread_local! {
         static KNOWN: CatalogCache<pg_sys::Oid, bool> = const { CatalogCache::new() };
     }
-    let table = CUSTOMERS.oid();
-    let look_up = || FIRES_FIRST.catalog_value(&[table.into()]) == Some(true);
-    if !KNOWN.with(|known| known.get(table, look_up)) {
+    let look_up = || CUSTOMERS.open(pg_sys::RowExclusiveLock).has_trigger_before(c"guard");
+    if !KNOWN.with(|known| known.get(CUSTOMERS.oid(), look_up)) {
         return;
     }
     connected(|_| {

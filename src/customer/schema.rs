@@ -3,12 +3,9 @@
 //! `sql/attach/tables.sql` creates them; a test compares the two.
 
 use crate::postgres::catalog_cache::CatalogCache;
-use crate::postgres::relation::{Column, NamedRelation};
-use crate::postgres::statement::{Statement, connected};
-use crate::postgres::text::Text;
-use crate::postgres::transaction::with_latest_snapshot;
+use crate::postgres::relation::{Column, NamedRelation, column_defaults};
 use pgrx::pg_sys::BuiltinOid::{
-    BOOLOID, INT4OID, INT8OID, JSONBOID, OIDOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
+    BOOLOID, INT4OID, INT8OID, JSONBOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
 };
 use pgrx::pg_sys::Oid;
 
@@ -89,39 +86,20 @@ pub(crate) use broken_customer;
 
 /// Whether a table of customers has the defaults that it was created with.
 pub fn has_original_defaults(table: Oid) -> bool {
-    const OURS: [(&[u8], &[u8]); 3] = [
-        (b"customer_id", b"gen_random_uuid()"),
-        (b"status", b"'ACTIVE'::text"),
-        (b"registered_at", b"now()"),
+    const OURS: [(&str, &str); 3] = [
+        ("customer_id", "gen_random_uuid()"),
+        ("status", "'ACTIVE'::text"),
+        ("registered_at", "now()"),
     ];
-    // The guard runs with the search_path of the statement that fires it, so every name is qualified; what is
-    // equal is said here.
-    static DEFAULTS: Statement = Statement::new(
-        c"SELECT attname::pg_catalog.text, pg_catalog.pg_get_expr(adbin, adrelid)
-            FROM pg_catalog.pg_attribute
-            JOIN pg_catalog.pg_attrdef
-              ON adrelid OPERATOR(pg_catalog.=) attrelid AND adnum OPERATOR(pg_catalog.=) attnum
-           WHERE attrelid OPERATOR(pg_catalog.=) $1",
-        &[OIDOID],
-    );
     thread_local! {
         static KNOWN: CatalogCache<Oid, bool> = const { CatalogCache::new() };
     }
     let look_up = || {
-        let mut ours = 0;
-        with_latest_snapshot(|| {
-            connected(|_| {
-                DEFAULTS.read(&[table.into()], |row| {
-                    let [name, value] =
-                        [1, 2].map(|column| row.get::<Text>(column).map(Text::bytes));
-                    ours += OURS
-                        .iter()
-                        .filter(|(column, default)| name == Some(column) && value == Some(default))
-                        .count();
-                });
-            });
-        });
-        ours == OURS.len()
+        let defaults = column_defaults(table);
+        let is_there = |(column, default): (&str, &str)| {
+            defaults.iter().any(|(name, value)| name == column && value == default)
+        };
+        OURS.into_iter().all(is_there)
     };
     KNOWN.with(|known| known.get(table, look_up))
 }

@@ -3,7 +3,8 @@
 use super::catalog_cache::CatalogCache;
 use super::statement::Statement;
 use pgrx::pg_sys::BuiltinOid::{OIDOID, TEXTOID};
-use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::{self, Oid};
+use std::ffi::c_char;
 
 /// The lower bound of the first partition of a table that is partitioned by ranges of this bigint column; None if it
 /// is not, or if that partition has no lower bound. A default partition has none and does not count.
@@ -23,6 +24,11 @@ pub fn first_lower_bound(table: Oid, column: &str) -> Option<i64> {
     thread_local! {
         static KNOWN: CatalogCache<Oid, Option<i64>> = const { CatalogCache::new() };
     }
-    let look_up = || LOWEST.catalog_value(&[table.into(), column.into()]);
+    let look_up = || {
+        // SAFETY: a look-up in pg_class.
+        let kind = unsafe { pg_sys::get_rel_relkind(table) };
+        let is_partitioned = kind == pg_sys::RELKIND_PARTITIONED_TABLE as c_char;
+        is_partitioned.then(|| LOWEST.catalog_value(&[table.into(), column.into()])).flatten()
+    };
     KNOWN.with(|known| known.get_of_any(table, look_up)).filter(|bound| *bound > i64::MIN)
 }

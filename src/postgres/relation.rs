@@ -218,6 +218,18 @@ impl OpenRelation {
         (self.class(), triggers)
     }
 
+    /// Whether it has a BEFORE trigger that fires before the one of this name.
+    pub fn has_trigger_before(&self, name: &CStr) -> bool {
+        let (_, triggers) = self.class_and_triggers();
+        triggers.iter().any(|trigger| {
+            // SAFETY: tgname is a text that ends in NUL, and lives as long as the relation is open.
+            let is_before = unsafe { CStr::from_ptr(trigger.tgname) } < name;
+            is_before
+                && !trigger.tgisinternal
+                && trigger.tgtype as u32 & pg_sys::TRIGGER_TYPE_BEFORE != 0
+        })
+    }
+
     pub fn tuple_desc(&self) -> PgTupleDesc<'_> {
         // SAFETY: rd_att lives as long as the relation is open.
         unsafe { PgTupleDesc::from_pg_unchecked((*self.0).rd_att) }
@@ -226,6 +238,16 @@ impl OpenRelation {
     pub fn constraints(&self) -> Option<&pg_sys::TupleConstr> {
         // SAFETY: as above.
         unsafe { (*(*self.0).rd_att).constr.as_ref() }
+    }
+
+    /// The expressions of its CHECKs, as pg_get_expr() shows them.
+    pub fn checks(&self) -> Vec<String> {
+        let Some(constraints) = self.constraints() else { return Vec::new() };
+        // SAFETY: `check` has num_check entries, each with an expression of the open table.
+        unsafe {
+            let checks = entries(constraints.check, constraints.num_check);
+            checks.iter().map(|check| deparse(self.0, check.ccbin)).collect()
+        }
     }
 
     /// Whether a role holds a privilege, ACL_… of acl.h, on the relation.
@@ -241,6 +263,52 @@ impl OpenRelation {
     pub fn column_numbers<const N: usize>(&self, columns: &[Column; N]) -> [i32; N] {
         // SAFETY: `self` keeps the relation open.
         unsafe { column_numbers(self.0, columns) }
+    }
+}
+
+/// The columns of a table that have a default, and its expression, as pg_get_expr() shows it; none if the table is gone.
+pub fn column_defaults(table: Oid) -> Vec<(String, String)> {
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: null for an OID that is no relation's.
+    let relation = unsafe { pg_sys::try_relation_open(table, lock) };
+    if relation.is_null() {
+        return Vec::new();
+    }
+    let table = OpenRelation(relation);
+    let Some(constraints) = table.constraints() else { return Vec::new() };
+    // SAFETY: `defval` has num_defval entries, each with a column's number and an expression of the open table.
+    let defaults = unsafe { entries(constraints.defval, constraints.num_defval) };
+    let desc = table.tuple_desc();
+    defaults
+        .iter()
+        .filter_map(|default| {
+            let column = desc.get(default.adnum as usize - 1)?;
+            // SAFETY: as above.
+            Some((column.name().to_owned(), unsafe { deparse(table.0, default.adbin) }))
+        })
+        .collect()
+}
+
+/// # Safety
+/// There are `count` entries at `first`, which live for `'a`; it may be null if there are none.
+unsafe fn entries<'a, T>(first: *const T, count: u16) -> &'a [T] {
+    if first.is_null() {
+        return &[];
+    }
+    // SAFETY: promised by the caller.
+    unsafe { std::slice::from_raw_parts(first, count.into()) }
+}
+
+/// # Safety
+/// The relation is open, and this is the text of an expression on its columns as the catalogue stores it.
+unsafe fn deparse(relation: pg_sys::Relation, expression: *const c_char) -> String {
+    // SAFETY: promised by the caller; relname is a NameData, which ends in NUL; the result is a text that ends in NUL.
+    unsafe {
+        let name = (*(*relation).rd_rel).relname.data.as_ptr();
+        let context = pg_sys::deparse_context_for(name, (*relation).rd_id);
+        let expression = pg_sys::stringToNode(expression).cast();
+        let text = pg_sys::deparse_expression(expression, context, false, false);
+        CStr::from_ptr(text).to_string_lossy().into_owned()
     }
 }
 
