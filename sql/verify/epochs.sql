@@ -1,5 +1,5 @@
 -- The epochs as recorded: in order, and in agreement with the events that are there. $1: the history of this server, NULL
--- on a standby.
+-- on a standby; $2: whether a transaction that is still open records one.
 WITH epoch AS (
     SELECT *, lag(first_position, 1, 0) OVER (ORDER BY epoch) AS previous_first FROM customers.feed_epochs
 )
@@ -24,7 +24,7 @@ SELECT false,
               '(epoch, first_position, previous_end, began_at, pruned_to, history) VALUES (1, 1, 0, now(), %s, %L);',
               min(position) - 1, $1)
   FROM customers.events
- WHERE $1 IS NOT NULL AND NOT EXISTS (SELECT FROM customers.feed_epochs)
+ WHERE $1 IS NOT NULL AND NOT $2 AND NOT EXISTS (SELECT FROM customers.feed_epochs)
 HAVING count(*) > 0
 UNION ALL
 SELECT true,

@@ -234,7 +234,7 @@ pub fn end_of_latest(epochs: &Epochs) -> i64 {
     let pruned_to = epochs.pruned_to();
     let last = last_event().unwrap_or_default().max(pruned_to);
     let read = open_read(pg_sys::AccessShareLock).last_value();
-    if epochs.origin == Origin::OtherServer && read < 0 {
+    if epochs.origin != Origin::EarlierTimeline && read < 0 {
         return last;
     }
     let searched_from =
@@ -265,14 +265,17 @@ pub struct EventsBeyond {
 pub fn ensure_begun(sequence: &Sequence) -> BeginOutcome {
     let read = || with_latest_snapshot(|| Epochs::read(sequence.oid()));
     let mut epochs = read();
-    // The tables first, as in positions::compare_with_tables.
-    let is_first = epochs.origin == Origin::Unrecorded && highest_known() <= sequence.last_value();
-    if is_first {
-        // Nobody waits for the first transaction of an installation; its rollback leaves the row to the next one.
-        if LOCKS.try_lock(BEGINNING, 0, Mode::Exclusive).is_some() && read().is_empty() {
-            record(1, 1, 0, 0, &epochs.here);
+    if epochs.origin == Origin::Unrecorded {
+        // The tables first, as in positions::compare_with_tables.
+        let highest = highest_known();
+        // A sequence that stands further has been moved by a transaction that began an epoch and was rolled back.
+        if (highest..STRIDE - 1).contains(&sequence.last_value()) {
+            // Nobody waits for the first transaction of an installation; its rollback leaves the row to the next one.
+            if LOCKS.try_lock(BEGINNING, 0, Mode::Exclusive).is_some() && read().is_empty() {
+                store_pruned_to(0, sequence.oid());
+            }
+            return BeginOutcome::Recorded;
         }
-        return BeginOutcome::Recorded;
     }
     if epochs.origin != Origin::ThisHistory {
         let lock = LOCKS.lock(BEGINNING, 0, Mode::Exclusive);
@@ -376,7 +379,12 @@ fn open_read(lock: u32) -> Sequence {
     Sequence::open(&READ_SEQUENCE, lock).ok_or(Refusal::NotAttached).or_raise()
 }
 
-/// Stores the position up to which the feed was pruned, for readers and for dumps.
+/// Whether a transaction that is still open begins an epoch.
+pub fn is_beginning() -> bool {
+    LOCKS.lowest_key().is_some()
+}
+
+/// Stores the position up to which the feed was pruned, for readers and for dumps. Records the first epoch, if none is.
 pub fn store_pruned_to(position: i64, sequence: pg_sys::Oid) {
     static KEEP: Statement = Statement::new(
         c"INSERT INTO customers.feed_epochs AS kept (epoch, first_position, previous_end, began_at, pruned_to, history)

@@ -24,6 +24,11 @@ pub fn history_here() -> Option<String> {
     positions::refuse_standby().ok().map(|()| epochs::history_here())
 }
 
+/// Whether a transaction that is still open records an epoch.
+pub fn epoch_is_beginning() -> bool {
+    epochs::is_beginning()
+}
+
 /// Whether a worker sends the notifications of this sequence's events.
 pub fn has_worker(sequence: Oid) -> bool {
     slot::has_worker(sequence)

@@ -14,7 +14,8 @@ pub mod recording;
 pub mod worker;
 
 pub use facts::{
-    POSITION_LOCKS, complete_to, has_worker, history_here, last_readable, sent_by_worker,
+    POSITION_LOCKS, complete_to, epoch_is_beginning, has_worker, history_here, last_readable,
+    sent_by_worker,
 };
 
 use crate::customer::enforcement;

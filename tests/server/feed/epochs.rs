@@ -489,6 +489,77 @@ fn a_restore_that_lost_the_sequence_draws_no_position_twice() {
 }
 
 #[test]
+fn a_beginning_that_is_rolled_back_is_not_taken_for_a_new_installation() {
+    let database = database();
+    register(&mut database.connect(), 6);
+    // As restored without the rows of feed_epochs and the sequence's value.
+    let mut owner = database.connect();
+    owner
+        .batch_execute(
+            "DELETE FROM customers.feed_epochs;
+             SELECT setval('customers.events_position_seq', 1, false)",
+        )
+        .unwrap();
+    let [mut first, mut second, mut third] = std::array::from_fn(|_| database.connect());
+    first.batch_execute("BEGIN").unwrap();
+    registered(&mut first);
+    std::thread::scope(|scope| {
+        let second_pid = pid(&mut second);
+        let beginning = scope.spawn(|| {
+            second.batch_execute("BEGIN").unwrap();
+            registered(&mut second);
+            second
+        });
+        await_blocked(&mut owner, second_pid);
+        first.batch_execute("ROLLBACK").unwrap();
+        let mut second = beginning.join().unwrap();
+        let third_pid = pid(&mut third);
+        let registering = scope.spawn(|| registered(&mut third));
+        await_blocked(&mut owner, third_pid);
+        second.batch_execute("ROLLBACK").unwrap();
+        registering.join().unwrap();
+    });
+    assert_eq!(epochs(&mut owner).iter().map(|epoch| epoch.2).collect::<Vec<_>>(), [6]);
+    for place in [7, STRIDE - 1] {
+        assert_lost(&mut owner, place, "ended at position 6");
+    }
+    assert_eq!(positions_after(&mut owner, 6).len(), 1);
+}
+
+#[test]
+fn pruning_and_a_change_can_record_the_first_epoch_at_once() {
+    let database = database();
+    let (mut owner, mut writer) = (database.connect(), database.connect());
+    register(&mut owner, 3);
+    owner.batch_execute("DELETE FROM customers.feed_epochs").unwrap();
+    owner.batch_execute("BEGIN; SELECT customers.prune_events('0')").unwrap();
+    std::thread::scope(|scope| {
+        let writer_pid = pid(&mut writer);
+        let registering = scope.spawn(|| registered(&mut writer));
+        await_blocked(&mut database.connect(), writer_pid);
+        owner.batch_execute("COMMIT").unwrap();
+        registering.join().unwrap();
+    });
+    assert_eq!(epochs(&mut owner), [(1, 1, 0)]);
+    assert_lost(&mut owner, 2, "Events up to position 3 were pruned");
+}
+
+#[test]
+fn verify_expects_no_epoch_while_the_first_transaction_is_open() {
+    let database = database();
+    let (mut first, mut client) = (database.connect(), database.connect());
+    first.batch_execute("BEGIN").unwrap();
+    registered(&mut first);
+    registered(&mut client);
+    let ok = "SELECT ok FROM customers.verify() WHERE check_name = 'epochs'";
+    assert!(one::<bool>(&mut client, ok, &[]));
+    first.batch_execute("ROLLBACK").unwrap();
+    assert!(!one::<bool>(&mut client, ok, &[]), "there are events and no epoch");
+    registered(&mut client);
+    assert!(one::<bool>(&mut client, ok, &[]));
+}
+
+#[test]
 fn an_owner_who_edits_the_epochs_breaks_no_session_and_hides_no_loss() {
     for edit in [
         "DELETE FROM customers.feed_epochs",

@@ -120,6 +120,19 @@ fn assert_announces(database: &Database) {
 }
 
 #[test]
+fn verify_gives_a_worker_the_time_to_notice_a_new_installation() {
+    let server = start("fresh", &[]);
+    server.connect("postgres").batch_execute("CREATE DATABASE fresh").unwrap();
+    server.pg_ctl("restart");
+    let database = Database { server: &server, name: "fresh".to_owned() };
+    let mut client = database.connect();
+    eventually("the worker runs", || worker(&database).is_some());
+    client.batch_execute("CREATE EXTENSION customer_db").unwrap();
+    let ok = "SELECT ok FROM customers.verify() WHERE check_name = 'worker'";
+    assert!(one::<bool>(&mut client, ok, &[]));
+}
+
+#[test]
 fn committed_changes_are_told_once_in_the_order_of_the_feed() {
     let database = served();
     let mut listener = database.listen();
