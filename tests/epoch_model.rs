@@ -27,9 +27,12 @@ enum Mutation {
     NoStride,
     /// Two failovers from the same server begin the same epoch.
     NoTimeline,
+    /// A beginning that failed before it drew a position is not gone on with: the next takes one multiple more.
+    GoesOnOnlyIfDrawn,
 }
 
 const STRIDE: u8 = 20;
+const MARGIN: u8 = 2;
 
 /// A record of the WAL.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -75,6 +78,8 @@ struct World {
     seen: BTreeSet<u8>,
     next_event: u8,
     failovers: u8,
+    /// Of transactions that were about to begin an epoch.
+    failures: u8,
     timeline: u8,
     reads: u8,
     /// Whether any failover has taken something back.
@@ -119,6 +124,7 @@ impl World {
             seen: BTreeSet::new(),
             next_event: 0,
             failovers: 0,
+            failures: 0,
             timeline: 1,
             reads: 0,
             lost: false,
@@ -165,10 +171,12 @@ impl World {
     /// Draws a position, and begins an epoch where none is recorded.
     fn draw(&self, who: usize, mutation: Mutation) -> Vec<World> {
         const EVENTS: u8 = 4;
+        const FAILURES: u8 = 1;
         if self.next_event == EVENTS {
             return Vec::new();
         }
         let mut next = self.clone();
+        let mut worlds = Vec::new();
         let mut open = self.open[who].clone().unwrap_or(Open {
             key: self.sequence,
             epoch: None,
@@ -181,25 +189,14 @@ impl World {
                 return Vec::new();
             }
             let end = self.end_of_latest(mutation);
-            let first = match mutation {
-                Mutation::NoStride => self.sequence + 1,
-                _ => {
-                    let known = self.tables.last_event().max(self.tables.read);
-                    let above = |position: u8| position / STRIDE + 1;
-                    let mut next = above(known);
-                    if mutation != Mutation::NoTimeline {
-                        let promotions = self.timeline - self.timeline_of_latest();
-                        next = next.max(self.tables.first_position() / STRIDE + 1) + promotions - 1;
-                    }
-                    if self.sequence / STRIDE != next {
-                        next = next.max(above(self.sequence));
-                    }
-                    next * STRIDE
-                }
-            };
+            let first = self.next_first(mutation);
             let previous_end = if mutation == Mutation::NoLostTail { first - 1 } else { end };
             open.epoch = Some(Epoch { timeline: self.timeline, first, previous_end });
             next.sequence = self.sequence.max(first - 1);
+            if self.failures < FAILURES {
+                // It fails after it has moved the sequence.
+                worlds.push(World { failures: self.failures + 1, ..next.clone() });
+            }
             open.key = next.sequence;
             if mutation != Mutation::NothingMoves {
                 for from in self.tables.events.keys().filter(|position| **position > end) {
@@ -212,7 +209,30 @@ impl World {
         open.events.push((next.sequence, next.next_event));
         next.next_event += 1;
         next.open[who] = Some(open);
-        vec![next]
+        worlds.push(next);
+        worlds
+    }
+
+    /// The first position of the epoch after the latest.
+    fn next_first(&self, mutation: Mutation) -> u8 {
+        if mutation == Mutation::NoStride {
+            return self.sequence + 1;
+        }
+        let known = self.tables.last_event().max(self.tables.read);
+        let above = |position: u8| (position + MARGIN).div_ceil(STRIDE);
+        let mut next = above(known);
+        if mutation != Mutation::NoTimeline {
+            let promotions = self.timeline - self.timeline_of_latest();
+            next = next.max(self.tables.first_position() / STRIDE + 1) + promotions - 1;
+        }
+        let begun = match mutation {
+            Mutation::GoesOnOnlyIfDrawn => self.sequence,
+            _ => self.sequence + 1,
+        };
+        if begun / STRIDE != next {
+            next = next.max(above(self.sequence));
+        }
+        next * STRIDE
     }
 
     /// Where the feed ends, whether the reader is refused, and how far it may read.
@@ -354,6 +374,7 @@ fn every_way_to_get_it_wrong_is_caught() {
         Mutation::ReadsOnBeforeItBegins,
         Mutation::NoStride,
         Mutation::NoTimeline,
+        Mutation::GoesOnOnlyIfDrawn,
     ] {
         assert_eq!(search(mutation), None, "{mutation:?} went unnoticed");
     }

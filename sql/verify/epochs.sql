@@ -20,12 +20,10 @@ SELECT true,
  GROUP BY pruned_to
 UNION ALL
 SELECT false,
-       format('no epoch is recorded, though there are events: INSERT INTO customers.feed_epochs '
-              '(epoch, first_position, previous_end, began_at, pruned_to, history) VALUES (1, 1, 0, now(), %s, %L);',
-              min(position) - 1, $1)
-  FROM customers.events
+       'no epoch is recorded, though there are events. Put the rows of customers.feed_epochs back from a backup; if there were '
+       'none, the next change records what is needed, or this, which prunes nothing: SELECT customers.prune_events(''1000 years'');'
  WHERE $1 IS NOT NULL AND NOT $2 AND NOT EXISTS (SELECT FROM customers.feed_epochs)
-HAVING count(*) > 0
+   AND EXISTS (SELECT FROM customers.events)
 UNION ALL
 SELECT true,
        format('epoch %s was written by another server history; the next event begins another one', epoch)

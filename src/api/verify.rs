@@ -7,7 +7,7 @@ use crate::customer::schema::{CUSTOMERS, POSITION_SEQUENCE, broken_customer};
 use crate::feed;
 use crate::postgres::result_set::ResultSet;
 use crate::postgres::statement::{Statement, connected, sql};
-use crate::postgres::transaction::sleep;
+use crate::postgres::transaction::{sleep, with_latest_snapshot};
 use crate::postgres::typed_datum::TypedDatum;
 use crate::settings::NOTIFY;
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, OIDOID, TEXTOID};
@@ -224,13 +224,15 @@ fn worker() -> Vec<Finding> {
 }
 
 fn epochs() -> Vec<Finding> {
-    // In this order: a transaction that ends between the two has recorded its epoch for the statement to see.
+    // In this order: the snapshot shows the epoch of a transaction that ends between the two.
     let is_beginning = feed::epoch_is_beginning();
-    findings!(
-        "../../sql/verify/epochs.sql",
-        &[TEXTOID, BOOLOID],
-        &[feed::history_here().into(), is_beginning.into()]
-    )
+    with_latest_snapshot(|| {
+        findings!(
+            "../../sql/verify/epochs.sql",
+            &[TEXTOID, BOOLOID],
+            &[feed::history_here().into(), is_beginning.into()]
+        )
+    })
 }
 
 fn consumers() -> Vec<Finding> {

@@ -3,11 +3,11 @@
 //! `sql/attach/tables.sql` creates them; a test compares the two.
 
 use crate::postgres::catalog_cache::CatalogCache;
-use crate::postgres::relation::{Column, NamedRelation, column_defaults};
+use crate::postgres::relation::{Column, DefaultValue, NamedRelation, has_defaults};
 use pgrx::pg_sys::BuiltinOid::{
     BOOLOID, INT4OID, INT8OID, JSONBOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
 };
-use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::{self, Oid};
 
 pub static CUSTOMERS: NamedRelation = NamedRelation::new(c"customers", c"customers");
 pub static EVENTS: NamedRelation = NamedRelation::new(c"customers", c"events");
@@ -86,21 +86,18 @@ pub(crate) use broken_customer;
 
 /// Whether a table of customers has the defaults that it was created with.
 pub fn has_original_defaults(table: Oid) -> bool {
-    const OURS: [(&str, &str); 3] = [
-        ("customer_id", "gen_random_uuid()"),
-        ("status", "'ACTIVE'::text"),
-        ("registered_at", "now()"),
+    const OURS: [(&str, DefaultValue); 3] = [
+        (
+            "customer_id",
+            DefaultValue::Call { function: pg_sys::F_GEN_RANDOM_UUID, returns: UUIDOID },
+        ),
+        ("status", DefaultValue::Text("ACTIVE")),
+        ("registered_at", DefaultValue::Call { function: pg_sys::F_NOW, returns: TIMESTAMPTZOID }),
     ];
     thread_local! {
         static KNOWN: CatalogCache<Oid, bool> = const { CatalogCache::new() };
     }
-    let look_up = || {
-        let defaults = column_defaults(table);
-        let is_there = |(column, default): (&str, &str)| {
-            defaults.iter().any(|(name, value)| name == column && value == default)
-        };
-        OURS.into_iter().all(is_there)
-    };
+    let look_up = || has_defaults(table, &OURS);
     KNOWN.with(|known| known.get(table, look_up))
 }
 

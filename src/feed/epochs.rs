@@ -127,7 +127,8 @@ impl Epochs {
         Self { list, here, origin, first_bound: first_lower_bound(EVENTS.oid(), "position") }
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether none is recorded.
+    pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
@@ -164,8 +165,9 @@ impl Epochs {
         let timeline = latest.history.strip_prefix(&self.here.server).and_then(|t| t.parse().ok());
         let promotions = i64::from(self.here.timeline) - timeline.unwrap_or(0);
         let next = next.max(latest.first_position / STRIDE + 1).saturating_add(promotions - 1);
-        // Only this timeline draws in the epoch; where a transaction that had begun it was rolled back, it goes on.
-        let is_begun = drawn / STRIDE == next;
+        // Only this timeline draws in the epoch. Where a transaction that had begun it was rolled back, before it drew even,
+        // it goes on.
+        let is_begun = (drawn + 1) / STRIDE == next;
         if is_begun {
             next.saturating_mul(STRIDE)
         } else {
@@ -265,15 +267,14 @@ pub struct EventsBeyond {
 pub fn ensure_begun(sequence: &Sequence) -> BeginOutcome {
     let read = || with_latest_snapshot(|| Epochs::read(sequence.oid()));
     let mut epochs = read();
-    if epochs.origin == Origin::Unrecorded {
-        // The tables first, as in positions::compare_with_tables.
-        let highest = highest_known();
-        // A sequence that stands further has been moved by a transaction that began an epoch and was rolled back.
-        if (highest..STRIDE - 1).contains(&sequence.last_value()) {
-            // Nobody waits for the first transaction of an installation; its rollback leaves the row to the next one.
-            if LOCKS.try_lock(BEGINNING, 0, Mode::Exclusive).is_some() && read().is_empty() {
-                store_pruned_to(0, sequence.oid());
-            }
+    if epochs.is_empty() && is_new(sequence) {
+        // Nobody waits for the first transaction of an installation; its rollback leaves the row to the next one.
+        if LOCKS.try_lock(BEGINNING, 0, Mode::Exclusive).is_none() {
+            return BeginOutcome::Recorded;
+        }
+        epochs = read();
+        if epochs.is_empty() {
+            store_pruned_to(0, sequence.oid());
             return BeginOutcome::Recorded;
         }
     }
@@ -289,6 +290,14 @@ pub fn ensure_begun(sequence: &Sequence) -> BeginOutcome {
         return BeginOutcome::AlreadyRecorded;
     }
     begin(sequence, &epochs).map_or(BeginOutcome::Recorded, BeginOutcome::RecordedAndMoving)
+}
+
+/// Whether a feed without a recorded epoch is in its first one: its sequence is not behind what is known, as in a
+/// restore without the sequence's value, and has not been moved by a transaction that began an epoch.
+fn is_new(sequence: &Sequence) -> bool {
+    // The tables first, as in positions::compare_with_tables.
+    let highest = highest_known();
+    (highest..STRIDE - 1).contains(&sequence.last_value())
 }
 
 /// The highest position that was recorded, acknowledged, pruned or left out by an epoch.
@@ -319,7 +328,7 @@ fn begin(sequence: &Sequence, epochs: &Epochs) -> Option<EventsBeyond> {
         (epochs, last_event(), end)
     });
     // A dump may leave the events out. What was drawn before counts as pruned then.
-    let left_out = last.is_none() && epochs.origin == Origin::OtherServer && drawn < first;
+    let left_out = last.is_none() && epochs.origin != Origin::EarlierTimeline && drawn < first;
     let pruned_to = if left_out { epochs.pruned_to().max(drawn) } else { epochs.pruned_to() };
     record((first / STRIDE) as i32 + 1, first, end.max(pruned_to), pruned_to, &epochs.here);
     last.filter(|last| *last > end).map(|last| EventsBeyond { end, last })

@@ -83,6 +83,14 @@ impl Positions {
     }
 }
 
+/// Records the epoch of positions that are there, or begins one, where none is recorded, as the next change would.
+pub fn ensure_recorded() {
+    if with_bounds(Bounds::is_unrecorded) {
+        KNOWN.set(SequenceState { begun: false, ..KNOWN.get() });
+        drop(Positions::open());
+    }
+}
+
 fn open_sequence() -> Sequence {
     Sequence::open(&POSITION_SEQUENCE, pg_sys::RowExclusiveLock)
         .ok_or(Refusal::NotAttached)
@@ -241,6 +249,10 @@ impl Bounds {
         let complete_to = watermark.lowest_key.map_or(end, |key| end.min(key));
         let read_to = complete_to.min(last_event);
         Self { sequence: watermark.sequence, epochs, pruned_to, end, complete_to, read_to }
+    }
+
+    pub fn is_unrecorded(&self) -> bool {
+        self.epochs.is_empty()
     }
 
     /// Refuses a position from which the feed cannot be continued.

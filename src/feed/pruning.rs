@@ -28,6 +28,8 @@ fn prune_events(older_than: Option<Interval>, max_events: Option<i32>) -> i64 {
         };
         // An older snapshot would not see all that lies before what it deletes.
         positions::ensure_readable().or_raise();
+        // What was pruned is kept with the latest epoch.
+        positions::ensure_recorded();
         let prunes = Operation { prunes: true, ..Default::default() };
         operation::during(prunes, || prune(older_than, max_events))
     })

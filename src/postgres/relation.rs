@@ -6,7 +6,8 @@ use super::ffi;
 use crate::refusal::Refusal;
 use pgrx::pg_sys::{BuiltinOid, InvalidOid, Oid};
 use pgrx::{PgTupleDesc, pg_sys};
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A relation of a schema, sought by name. Its OID is remembered until its definition may have changed: after
@@ -266,27 +267,70 @@ impl OpenRelation {
     }
 }
 
-/// The columns of a table that have a default, and its expression, as pg_get_expr() shows it; none if the table is gone.
-pub fn column_defaults(table: Oid) -> Vec<(String, String)> {
+/// A default as CREATE TABLE stores it.
+#[derive(Clone, Copy)]
+pub enum DefaultValue {
+    /// A call of one of PostgreSQL's functions, F_… of fmgroids.h, without arguments.
+    Call {
+        function: u32,
+        returns: BuiltinOid,
+    },
+    Text(&'static str),
+}
+
+impl DefaultValue {
+    fn node(self) -> *mut c_void {
+        // SAFETY: the nodes are allocated here; the text is copied with its length.
+        unsafe {
+            match self {
+                Self::Call { function, returns } => pg_sys::makeFuncExpr(
+                    function.into(),
+                    returns.value(),
+                    ptr::null_mut(),
+                    InvalidOid,
+                    InvalidOid,
+                    pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
+                )
+                .cast(),
+                Self::Text(text) => pg_sys::makeConst(
+                    pg_sys::TEXTOID,
+                    -1,
+                    pg_sys::DEFAULT_COLLATION_OID,
+                    -1,
+                    pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32)
+                        .into(),
+                    false,
+                    false,
+                )
+                .cast(),
+            }
+        }
+    }
+}
+
+/// Whether columns of a table have just these defaults. Compares expressions, not their texts: which function a name in a
+/// text means depends on the search_path. False if the table is gone.
+pub fn has_defaults(table: Oid, defaults: &[(&str, DefaultValue)]) -> bool {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     // SAFETY: null for an OID that is no relation's.
     let relation = unsafe { pg_sys::try_relation_open(table, lock) };
     if relation.is_null() {
-        return Vec::new();
+        return false;
     }
     let table = OpenRelation(relation);
-    let Some(constraints) = table.constraints() else { return Vec::new() };
-    // SAFETY: `defval` has num_defval entries, each with a column's number and an expression of the open table.
-    let defaults = unsafe { entries(constraints.defval, constraints.num_defval) };
+    let Some(constraints) = table.constraints() else { return false };
+    // SAFETY: `defval` has num_defval entries, each with a column's number and the text of an expression.
+    let stored = unsafe { entries(constraints.defval, constraints.num_defval) };
     let desc = table.tuple_desc();
-    defaults
-        .iter()
-        .filter_map(|default| {
-            let column = desc.get(default.adnum as usize - 1)?;
-            // SAFETY: as above.
-            Some((column.name().to_owned(), unsafe { deparse(table.0, default.adbin) }))
+    defaults.iter().all(|(column, default)| {
+        let of_column = |stored: &&pg_sys::AttrDefault| {
+            desc.get(stored.adnum as usize - 1).is_some_and(|named| named.name() == *column)
+        };
+        stored.iter().find(of_column).is_some_and(|stored| {
+            // SAFETY: both are expressions; adbin is the text of one, which ends in NUL.
+            unsafe { pg_sys::equal(pg_sys::stringToNode(stored.adbin), default.node()) }
         })
-        .collect()
+    })
 }
 
 /// # Safety

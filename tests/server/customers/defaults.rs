@@ -1,6 +1,6 @@
 //! Promise: NULL for a column that has a default means its default, as ORMs send it.
 
-use crate::kit::{Customer, address, database, event_count, one};
+use crate::kit::{Customer, address, call, database, event_count, one};
 use postgres::Client;
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -90,4 +90,23 @@ fn null_in_a_copy_means_the_default() {
     let customer = everybody(&mut client).remove(0);
     assert_eq!((customer.status.as_str(), customer.version), ("ACTIVE", 1));
     assert_eq!(customer.registered_at, customer.updated_at);
+}
+
+#[test]
+fn an_owners_default_with_a_built_in_functions_name_is_not_taken_for_it() {
+    let mut client = database().connect();
+    client
+        .batch_execute(
+            "CREATE FUNCTION public.now() RETURNS timestamptz LANGUAGE sql IMMUTABLE
+                 RETURN '2001-01-01 00:00:00+00'::timestamptz;
+             ALTER TABLE customers.customers ALTER registered_at SET DEFAULT public.now();
+             SET search_path = public, pg_catalog",
+        )
+        .unwrap();
+    let insert = "INSERT INTO customers.customers (email, registered_at) VALUES ($1, NULL)";
+    client.execute(insert, &[&address()]).unwrap();
+    call(&mut client, "register_customer($1)", &[&address()]).unwrap();
+    let ours =
+        "SELECT count(*) FROM customers.customers WHERE registered_at = '2001-01-01 00:00:00+00'";
+    assert_eq!(one::<i64>(&mut client, ours, &[]), 2);
 }

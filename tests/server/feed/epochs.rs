@@ -272,6 +272,26 @@ fn what_was_prepared_before_and_commits_afterwards_is_no_lost_tail() {
 }
 
 #[test]
+fn a_beginning_that_fails_before_it_draws_leaves_the_epoch_to_the_next_change() {
+    if !on_16() {
+        return;
+    }
+    let after = fail_over(|database| register(&mut database.connect(), 5), |_| {});
+    let (mut owner, mut client) = (after.connect(), after.connect());
+    for _ in 0..2 {
+        owner.batch_execute("BEGIN; LOCK TABLE customers.feed_epochs IN SHARE MODE").unwrap();
+        client.batch_execute("SET lock_timeout = '100ms'").unwrap();
+        let refused = refusal(call(&mut client, "register_customer($1)", &[&address()]));
+        assert_eq!(refused.code().code(), "55P03");
+        owner.batch_execute("COMMIT").unwrap();
+    }
+    registered(&mut client);
+    // A server that is promoted after this one begins epoch 3 at twice the stride.
+    assert_eq!(epochs(&mut client), [(1, 1, 0), (2, STRIDE, 5)]);
+    assert_eq!(positions_after(&mut client, 5), [STRIDE]);
+}
+
+#[test]
 fn an_epoch_that_is_rolled_back_is_begun_by_the_next_change() {
     if !on_16() {
         return;
@@ -527,21 +547,44 @@ fn a_beginning_that_is_rolled_back_is_not_taken_for_a_new_installation() {
 }
 
 #[test]
-fn pruning_and_a_change_can_record_the_first_epoch_at_once() {
+fn pruning_that_records_the_first_epoch_keeps_nobody_waiting() {
     let database = database();
     let (mut owner, mut writer) = (database.connect(), database.connect());
     register(&mut owner, 3);
     owner.batch_execute("DELETE FROM customers.feed_epochs").unwrap();
     owner.batch_execute("BEGIN; SELECT customers.prune_events('0')").unwrap();
-    std::thread::scope(|scope| {
-        let writer_pid = pid(&mut writer);
-        let registering = scope.spawn(|| registered(&mut writer));
-        await_blocked(&mut database.connect(), writer_pid);
-        owner.batch_execute("COMMIT").unwrap();
-        registering.join().unwrap();
-    });
+    writer.batch_execute("SET lock_timeout = '10s'").unwrap();
+    registered(&mut writer);
+    owner.batch_execute("COMMIT").unwrap();
+    registered(&mut writer);
     assert_eq!(epochs(&mut owner), [(1, 1, 0)]);
     assert_lost(&mut owner, 2, "Events up to position 3 were pruned");
+}
+
+#[test]
+fn pruning_begins_the_epoch_that_a_restore_without_recorded_epochs_requires() {
+    // The sequence lies behind the events, or the events lie in a later epoch.
+    for (first, behind) in [(1, 5), (3 * STRIDE, 0)] {
+        let database = database();
+        let mut client = database.connect();
+        let begin = format!("SELECT setval('customers.events_position_seq', {first}, false)");
+        client.batch_execute(&begin).unwrap();
+        register(&mut client, 10);
+        let all = positions(&mut client);
+        let (third, last) = (all[2], all[9]);
+        let restored = format!(
+            "TRUNCATE customers.feed_epochs;
+             SELECT setval('customers.events_position_seq', {})",
+            last - behind
+        );
+        client.batch_execute(&restored).unwrap();
+        let mut client = database.connect();
+        client.batch_execute("SELECT customers.prune_events('0', 3)").unwrap();
+        register(&mut client, 10);
+        assert_lost(&mut client, third - 1, &format!("up to position {third} were pruned"));
+        assert_lost(&mut client, last + 5, &format!("ended at position {last}"));
+        assert_eq!(positions_after(&mut client, last).len(), 10);
+    }
 }
 
 #[test]
