@@ -214,6 +214,14 @@ def timed(run, title, workload, text, scale=1):
     return [f"### {title}", text, table(["", "microseconds" if scale > 1 else "seconds"], rows), verdict(figures, False), commands(run, figures)]
 
 
+def reading(run, workload, text):
+    figures = run.select(workload)
+    if not figures:
+        return []
+    rows = [[LABELS[f["variant"]], spread(f)] for f in figures]
+    return [text, table(["", "events a second"], rows), verdict(figures), commands(run, figures)]
+
+
 def switched_off(run):
     parts = []
     for count in sorted({f["clients"] for f in run.select("parts")}):
@@ -249,6 +257,8 @@ def quick(run):
         table(["", "events a second"], [[LABELS[f["variant"]], spread(f)] for f in catching_up]),
         verdict(catching_up),
         commands(run, catching_up),
+        *reading(run, "catch_up_psycopg", "Through psycopg, each document parsed from its text; the start of Python included:"),
+        *reading(run, "catch_up_in_server", "In the server, without a client:"),
         "### From a commit to its notification",
         "1,000 registrations a second by 4 writers; from the writer's answer to the arrival at a listener, in milliseconds. A"
         " notification that arrives before the writer's answer took no time: with NOTIFY in the transaction, what it costs is in the commit.",

@@ -33,6 +33,9 @@ begin_fetch() {
     trap 'rm -rf "$scratch"' EXIT
 }
 
+# The driver for Python of the examples and the benchmarks.
+psycopg='psycopg[binary]==3.3.9'
+
 # pip_install FOLDER PACKAGE…: installs into that folder only.
 pip_install() {
     local folder=$1

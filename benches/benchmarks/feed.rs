@@ -1,38 +1,92 @@
 //! Readers of the feed, and notifications.
 
+use crate::kit::{project, succeed};
 use crate::results::Figure;
 use crate::session::timed;
-use crate::variant::Variant;
+use crate::variant::{Variant, fetched};
 use crate::{Bench, CUSTOMERS, ROUNDS};
 use postgres::fallible_iterator::FallibleIterator;
 use std::collections::HashMap;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// A client reads the events of all customers from the beginning, 1000 at a time, and parses each. Runs before anything is
-/// written, so that every feed has the same events.
+type Read = fn(&Bench, &Variant, &str);
+
+/// One reader gets the events of all customers from the beginning, 1000 at a time. Runs before anything is written, so that
+/// every feed has the same events.
 pub fn catch_up(bench: &Bench) -> Vec<Figure> {
-    let readers =
+    let all =
         [("ours", "feed"), ("outbox", "feed"), ("outbox", "feed_by_id"), ("message_db", "feed")];
+    let stores = [("ours", "feed"), ("message_db", "feed")];
+    let mut figures = read_in_turn(bench, "catch_up", "from Rust", read_all, &all);
+    if fetched("psycopg").is_ok() {
+        let how = "by benches/read_feed.py";
+        figures.extend(read_in_turn(bench, "catch_up_psycopg", how, read_with_psycopg, &stores));
+    }
+    let how = "counted in the server";
+    figures.extend(read_in_turn(bench, "catch_up_in_server", how, count_in_server, &stores));
+    figures
+}
+
+fn read_in_turn(
+    bench: &Bench,
+    workload: &str,
+    how: &str,
+    read: Read,
+    readers: &[(&str, &str)],
+) -> Vec<Figure> {
     let mut readers: Vec<_> = readers
-        .into_iter()
+        .iter()
         .filter_map(|(name, section)| {
-            let command =
-                format!("the section {section} of benches/variants/{name}.sql, from Rust");
-            let label = if section == "feed" { name } else { "outbox_by_id" };
-            let variant = bench.variant(name)?;
-            Some((variant, section, Figure::new("catch_up", label, "events a second", &command)))
+            let command = format!("the section {section} of benches/variants/{name}.sql, {how}");
+            let label = if *section == "feed" { name } else { "outbox_by_id" };
+            let figure = Figure::new(workload, label, "events a second", &command);
+            Some((bench.variant(name)?, section, figure))
         })
         .collect();
     for _ in 0..ROUNDS {
         for (variant, section, figure) in &mut readers {
-            let seconds = timed(|| read_all(bench, variant, section));
+            let seconds = timed(|| read(bench, variant, section));
             figure.values.push(CUSTOMERS as f64 / seconds);
         }
     }
     readers.into_iter().map(|(.., figure)| figure).collect()
 }
 
+/// The start of Python is part of what is timed.
+fn read_with_psycopg(bench: &Bench, variant: &Variant, section: &str) {
+    let mut python = Command::new("python3");
+    python
+        .arg(project().join("benches/read_feed.py"))
+        .arg(variant.script(section))
+        .env("PYTHONPATH", fetched("psycopg").expect("psycopg"))
+        .envs([("PGHOST", bench.server.host()), ("PGUSER", "postgres")])
+        .env("PGDATABASE", &variant.name);
+    assert_eq!(succeed(&mut python).trim(), CUSTOMERS.to_string(), "{}", variant.name);
+}
+
+/// Without a client: what the server takes to give the rows, whose documents nobody looks at.
+fn count_in_server(bench: &Bench, variant: &Variant, section: &str) {
+    let query = variant.script(section).trim_end_matches(';');
+    let count = format!(
+        "DO $count$
+         DECLARE place bigint := 0; last bigint; events bigint; total bigint := 0;
+         BEGIN
+             LOOP
+                 EXECUTE $$SELECT count(*), max(place) FROM ({query}) AS feed (place, within, event)$$
+                    INTO events, last USING place;
+                 EXIT WHEN events = 0;
+                 total := total + events;
+                 place := last;
+             END LOOP;
+             ASSERT total = {CUSTOMERS}, total;
+         END $count$"
+    );
+    bench.server.connect(&variant.name).batch_execute(&count).expect("every event");
+}
+
+/// Parses each event.
 fn read_all(bench: &Bench, variant: &Variant, section: &str) {
     let mut client = bench.server.connect(&variant.name);
     let read = client.prepare(variant.script(section)).expect("a query");

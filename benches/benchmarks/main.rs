@@ -87,7 +87,7 @@ fn traffic(workload: &'static str, clients: u32, names: &'static [&str]) -> Step
 
 /// The steps of `make bench`. What only reads comes first, over the same customers and events in each variant.
 fn steps() -> Vec<Step> {
-    let mut steps = vec![step("catching up with the feed", 20, feed::catch_up)];
+    let mut steps = vec![step("catching up with the feed", 35, feed::catch_up)];
     for workload in ["get", "find"] {
         steps.extend([1, 16, 64].map(|clients| traffic(workload, clients, &["bare", "ours"])));
     }
@@ -152,6 +152,10 @@ fn main() {
                 about.skipped.push(format!("{name}: {why}"));
             }
         }
+    }
+    if let Err(why) = variant::fetched("psycopg") {
+        println!("SKIPPED: psycopg: {why}");
+        about.skipped.push(format!("psycopg: {why}"));
     }
     if full {
         growth::install(server);

@@ -92,7 +92,8 @@ impl Variant {
     }
 }
 
-fn fetched(path: &str) -> Result<std::path::PathBuf, String> {
+/// A path in .local/; Err says that it could not be fetched.
+pub fn fetched(path: &str) -> Result<std::path::PathBuf, String> {
     let path = project().join(".local").join(path);
     let why = "could not be fetched, see bin/fetch-alternatives".to_owned();
     if path.exists() { Ok(path) } else { Err(why) }
