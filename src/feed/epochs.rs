@@ -221,8 +221,9 @@ pub fn last_event() -> Option<i64> {
 /// committed after the last WAL that arrived, or after a dump's snapshot. A reader of the lost history may have
 /// read it. Up to the position that readers keep in WAL, none can have been lost, so the epoch ends before the
 /// first position missing beyond that one. Logical replication does not carry that position: its last event is
-/// taken for the end.
-pub fn end_of_latest(epochs: &Epochs) -> i64 {
+/// taken for the end. `read` is that position, from before the snapshot: readers of an epoch that has begun since keep
+/// one beyond everything that the snapshot shows.
+pub fn end_of_latest(epochs: &Epochs, read: i64) -> i64 {
     static BEFORE_THE_FIRST_GAP: Statement = Statement::new(
         c"SELECT before
             FROM (SELECT position, lag(position, 1, $1) OVER (ORDER BY position) AS before
@@ -235,7 +236,6 @@ pub fn end_of_latest(epochs: &Epochs) -> i64 {
     );
     let pruned_to = epochs.pruned_to();
     let last = last_event().unwrap_or_default().max(pruned_to);
-    let read = open_read(pg_sys::AccessShareLock).last_value();
     if epochs.origin != Origin::EarlierTimeline && read < 0 {
         return last;
     }
@@ -313,7 +313,7 @@ pub fn highest_known() -> i64 {
 
 fn begin(sequence: &Sequence, epochs: &Epochs) -> Option<EventsBeyond> {
     let drawn = sequence.last_value();
-    let read = open_read(pg_sys::AccessShareLock).last_value();
+    let read = stored_read();
     let first = epochs.next_first_position(highest_known().max(read), drawn);
     if first > MAX_FIRST_POSITION {
         Refusal::PositionsExhausted.raise();
@@ -324,7 +324,7 @@ fn begin(sequence: &Sequence, epochs: &Epochs) -> Option<EventsBeyond> {
     // Others may have pruned since the epochs were read.
     let (epochs, last, end) = with_latest_snapshot(|| {
         let epochs = Epochs::read(sequence.oid());
-        let end = end_of_latest(&epochs);
+        let end = end_of_latest(&epochs, read);
         (epochs, last_event(), end)
     });
     // A dump may leave the events out. What was drawn before counts as pruned then.
@@ -382,6 +382,11 @@ pub fn store_read(position: i64) {
     if read.last_value() < position {
         read.advance(position);
     }
+}
+
+/// How far the feed was complete when readers were last given events; negative if they never were.
+pub fn stored_read() -> i64 {
+    open_read(pg_sys::AccessShareLock).last_value()
 }
 
 fn open_read(lock: u32) -> Sequence {

@@ -216,7 +216,8 @@ pub fn with_bounds<T>(work: impl FnOnce(&Bounds) -> T) -> T {
     // Where the sequence was set back, nothing is drawn from it, so the feed ends with its last event, or before one
     // of a writer that has drawn and is still open.
     let watermark = Watermark { last: watermark.last.max(last_event), ..watermark };
-    with_latest_snapshot(|| work(&Bounds::at(&watermark, last_event)))
+    let read = epochs::stored_read();
+    with_latest_snapshot(|| work(&Bounds::at(&watermark, last_event, read)))
 }
 
 /// From where to where the feed can be read.
@@ -234,8 +235,9 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// As the active snapshot shows them; `last_event` was there before the watermark was read.
-    fn at(watermark: &Watermark, last_event: i64) -> Self {
+    /// As the active snapshot shows them; `last_event` was there before the watermark was read, `read` was stored before
+    /// the snapshot was taken.
+    fn at(watermark: &Watermark, last_event: i64, read: i64) -> Self {
         let epochs = Epochs::read(watermark.sequence);
         let (mut pruned_to, mut end) = (epochs.pruned_to(), watermark.last);
         if epochs.has_ended() {
@@ -243,7 +245,7 @@ impl Bounds {
             if epochs.is_of_other_server() && epochs::last_event().is_none() {
                 pruned_to = pruned_to.max(watermark.last);
             }
-            end = epochs::end_of_latest(&epochs);
+            end = epochs::end_of_latest(&epochs, read);
         }
         let end = end.max(pruned_to);
         let complete_to = watermark.lowest_key.map_or(end, |key| end.min(key));
