@@ -106,6 +106,81 @@ COMMENT ON FUNCTION customers.attach() IS
 For the owner of the extension: after a restore, after DROP EXTENSION … CASCADE and CREATE EXTENSION.
 Refuses with 25001 (an older snapshot), 25006 (nothing may be written here), 42501 (not the owner; the schema holds objects of another role, or others may create some), 55000 (customers.customers is no table of customers, has rows that break a rule, is a parent or a child of another table, or is managed by Citus).';
 
+-- Every SQLSTATE.
+COMMENT ON FUNCTION customers.register_customer(text, text, uuid) IS
+'Registers a customer and returns it.
+email: the address, in any spelling; name: optional; customer_id: makes a retry safe: the same id, e-mail and name again return the customer and record nothing.
+Refuses with 22021 (a text that is not UTF-8), 22023 (e-mail or name breaks its rule), 23505 (the address or the id is taken), 25006 (nothing may be written here), 55000 (the rules are not in force).';
+COMMENT ON FUNCTION customers.update_customer(uuid, text, text, text, bigint) IS
+'Changes the fields that are given and returns the customer; NULL leaves a field as it is.
+customer_id: whom; email, name, status: the new values; expected_version: refuse unless this is the current version.
+Refuses with 22021 (a text that is not UTF-8), 22023 (a value breaks its rule), 23505 (the address is taken), 23514 (the account is closed), 25006 (nothing may be written here), 55000 (the rules are not in force, or a statement that writes this customer has not ended), PT404 (no such customer), PT409 (another version).';
+COMMENT ON FUNCTION customers.patch_customer(uuid, jsonb, bigint) IS
+'Applies a JSON merge patch (RFC 7396) to email, name and status and returns the customer.
+customer_id: whom; patch: an object, an absent field stays, null clears the name; expected_version: refuse unless this is the current version.
+Refuses with 22021 (a text that is not UTF-8), 22023 (empty patch, unknown field, wrong type, a value breaks its rule), 23505 (the address is taken), 23514 (the account is closed), 25006 (nothing may be written here), 55000 (the rules are not in force, or a statement that writes this customer has not ended), PT404 (no such customer), PT409 (another version).';
+COMMENT ON FUNCTION customers.set_status(uuid, text, text, bigint) IS
+'Moves the account to a status and returns the customer; the status it already has is a success that records nothing.
+customer_id: whom; status: ACTIVE, SUSPENDED or CLOSED; reason: kept in the history, at most 1000 characters; expected_version: refuse unless this is the current version.
+Refuses with 22021 (a text that is not UTF-8), 22023 (unknown status), 23514 (the account is closed), 25006 (nothing may be written here), 55000 (the rules are not in force, or a statement that writes this customer has not ended), PT404 (no such customer), PT409 (another version).';
+COMMENT ON FUNCTION customers.import_customers(jsonb) IS
+'Registers many customers with one statement; answers one row for each, and bad ones do not stop the good ones.
+customers: an array of at most 100,000 objects with email and, where known, name, customerId, status and registeredAt (RFC 3339).
+outcome: registered; exists (this address, with this id where one was given, was there); refused, with sqlstate and message.
+Refuses with 22021 (a text that is not UTF-8), 22023 (not an array, too many elements), 25006 (nothing may be written here), 55000 (the rules are not in force).';
+COMMENT ON FUNCTION customers.find_customer(text) IS
+'The customer with this address: one row or none.
+email: the address, in any spelling that is the same address.
+Refuses with 22021 (a text that is not UTF-8), 22023 (not an e-mail address).';
+COMMENT ON FUNCTION customers.list_customers(text, uuid, int) IS
+'A page of customers, ordered by id.
+status: only those in this status; after: the last customer_id of the page before; page_size: 1 to 1000.
+Refuses with 22021 (a text that is not UTF-8), 22023 (unknown status, page size out of range).';
+COMMENT ON FUNCTION customers.search_customers(text, int) IS
+'Customers whose address begins so, ordered by address.
+prefix: how the address begins, at least one character; page_size: 1 to 1000.
+Refuses with 22021 (a text that is not UTF-8), 22023 (empty prefix, a character that no address holds, page size out of range).';
+COMMENT ON FUNCTION customers.read_events(bigint, int) IS
+'The feed past a position, in order: what has been committed, and nothing that another event could still come before.
+after: the last position read, 0 for the beginning; batch_size: 1 to 10000.
+Refuses with 22023 (batch size out of range), 25001 (outside READ COMMITTED), 25006 (on a standby), 55000 (the tables are not as they were made), PT410 (events after the position are gone: copy everything again).';
+COMMENT ON FUNCTION customers.subscribe(text, bigint) IS
+'Keeps a place in the feed under a name; a consumer that has one keeps the one it has.
+consumer: the name; after: where to begin, 0 for the beginning; where a consumer that has a place has read to.
+Refuses with 22021 (a name that is not UTF-8), 22023 (no name or one of more than 200 octets, a position beyond feed_position()), 25006 (nothing may be written here), PT410 (events after the position were pruned, or the position was lost by a failover or a restore: copy everything again).';
+COMMENT ON FUNCTION customers.unsubscribe(text) IS
+'Forgets a consumer and its place.
+consumer: the name.
+Refuses with 22021 (a name that is not UTF-8), 22023 (no name or one of more than 200 octets), 25006 (nothing may be written here).';
+COMMENT ON FUNCTION customers.fetch_events(text, int) IS
+'The feed past a consumer''s place, which it locks to the end of the transaction: two workers of one consumer take turns.
+consumer: the name; batch_size: 1 to 10000.
+Refuses with 22021 (a name that is not UTF-8), 22023 (batch size out of range), 25001 (outside READ COMMITTED), 25006 (nothing may be written here), 55000 (the tables are not as they were made), PT404 (no such consumer), PT410 (events after the place are gone: copy everything again).';
+COMMENT ON FUNCTION customers.acknowledge(text, bigint) IS
+'Moves a consumer''s place forward, never back.
+consumer: the name; up_to: the position of the last event that it has dealt with.
+Refuses with 22021 (a name that is not UTF-8), 22023 (no position, one beyond feed_position()), 25006 (nothing may be written here), PT404 (no such consumer).';
+COMMENT ON FUNCTION customers.prune_events(interval, int) IS
+'Deletes old events from the beginning of the feed up to the first young one, never one that a consumer has not acknowledged, and returns how many.
+older_than: how old, by occurred_at; max_events: how many at most, NULL for all.
+Refuses with 22023 (no interval, one below zero, a negative number of events), 25001 (outside READ COMMITTED), 25006 (nothing may be written here), 55000 (the tables are not as they were made).';
+COMMENT ON FUNCTION customers.erase_customer(uuid, text) IS
+'Forgets a person: the account is closed, address and name go from the customer and from each of its events, the ledger is told. A second time is a success that records nothing.
+customer_id: whom; reason: kept in the ledger and with the event that tells consumers to forget their copies, at most 1000 characters.
+The planner''s statistics (pg_stats) may show an erased value until the next ANALYZE of customers and events.
+Refuses with 22021 (a reason that is not UTF-8), 22023 (no customer_id, a reason too long), 25006 (nothing may be written here), 55000 (the rules are not in force, or a statement that writes this customer has not ended), PT404 (no such customer).';
+COMMENT ON FUNCTION customers.reapply_erasures() IS
+'After a restore: erases again whoever the ledger (customers.erasures) names and the restore brought back, and returns how many.
+Refuses with 25006 (nothing may be written here), 55000 (the rules are not in force).';
+COMMENT ON FUNCTION customers.grant_access(regrole, text) IS
+'Gives an existing role what one duty needs, and nothing else.
+role: to whom; duty: writer, reader, support, consumer, auditor, privacy or operator.
+Refuses with 22021 (a duty or a role''s name that is not UTF-8), 22023 (no such role or duty), 25006 (nothing may be written here), 42501 (not the owner''s to grant).';
+COMMENT ON FUNCTION customers.revoke_access(regrole, text) IS
+'Takes from a role what grant_access() gave it for a duty, and leaves what its other duties need.
+role: from whom; duty: writer, reader, support, consumer, auditor, privacy or operator.
+Refuses with 22021 (a duty or a role''s name that is not UTF-8), 22023 (no such role or duty), 25006 (nothing may be written here), 42501 (not the owner''s to revoke).';
+
 -- As sql/attach/tables.sql creates it; attach() of the new library may have done so before.
 DO $marks$
 DECLARE

@@ -69,7 +69,7 @@ SELECT format('no valid unique index of customers.customers is on %s alone', att
  WHERE attrelid = $1 AND attname IN ('customer_id', 'email')
    AND NOT EXISTS (SELECT FROM pg_index
                     WHERE indrelid = $1 AND indkey[0] = attnum AND indnkeyatts = 1
-                      AND indisunique AND indimmediate AND indisvalid AND indpred IS NULL)
+                      AND indisunique AND indisvalid AND indpred IS NULL)
 UNION ALL
 SELECT 'customers.customers has no CHECK on status', 'exclusive'
  WHERE $1 IS NOT NULL
@@ -83,11 +83,13 @@ SELECT 'the owner of customers.customers may not call broken_rule()', 'unreadabl
    AND NOT (has_schema_privilege(relowner, 'customers', 'USAGE')
             AND has_function_privilege(relowner, 'customers.broken_rule(text, text, text)', 'EXECUTE'))
 UNION ALL
-SELECT format('the key %s is deferrable', conname), 'exclusive'
+SELECT format('the key %s is deferrable: ALTER TABLE customers.customers DROP CONSTRAINT %I, ADD %s (%I); SELECT customers.attach();',
+              conname, conname, CASE contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END, attname), 'exclusive'
   FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY (conkey)
  WHERE conrelid = $1 AND contype IN ('p', 'u') AND condeferrable AND attname IN ('customer_id', 'email')
 UNION ALL
-SELECT 'customers.idx_customers_status is not the index on status', 'shared'
+SELECT 'customers.idx_customers_status is not the index on status: ALTER TABLE customers.idx_customers_status '
+       'RENAME TO idx_customers_status_other; SELECT customers.attach();', 'shared'
   FROM pg_class LEFT JOIN pg_index ON indexrelid = pg_class.oid
  WHERE relnamespace = to_regnamespace('customers') AND relname = 'idx_customers_status' AND $1 IS NOT NULL
    AND (indrelid, indkey[0]) IS DISTINCT FROM
@@ -96,7 +98,8 @@ UNION ALL
 SELECT 'customers.customers has no primary key', 'exclusive'
  WHERE $1 IS NOT NULL AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = $1 AND contype = 'p')
 UNION ALL
-SELECT 'customers.idx_events_customer is not the index on customer_id and version', 'shared'
+SELECT 'customers.idx_events_customer is not the index on customer_id and version: ALTER TABLE customers.idx_events_customer '
+       'RENAME TO idx_events_customer_other; SELECT customers.attach();', 'shared'
   FROM pg_class LEFT JOIN pg_index ON indexrelid = pg_class.oid
  WHERE relnamespace = to_regnamespace('customers') AND relname = 'idx_events_customer'
    AND to_regclass('customers.events') IS NOT NULL
@@ -107,7 +110,7 @@ UNION ALL
 SELECT 'the view customers.customers_masked is another one', 'shared'
   FROM pg_class
  WHERE relnamespace = to_regnamespace('customers') AND relname = 'customers_masked' AND relkind = 'v'
-   AND regexp_replace(pg_get_viewdef(oid), '[()\s"]|customers\.', '', 'g') <>
+   AND regexp_replace(pg_get_viewdef(oid), '[()[:space:]"]|customers[.]', '', 'g') <>
        'SELECTcustomer_id,leftemail,1||''•••@''::text||split_partemail,''@''::text,2ASemail,leftname,1||''•••''::textASname,'
        'status,registered_at,updated_at,versionFROMcustomers;'
 UNION ALL

@@ -8,7 +8,7 @@ BEGIN
             ERRCODE = 'feature_not_supported',
             MESSAGE = 'customer_db needs a database whose encoding is UTF8',
             DETAIL  = format('This database is encoded in %s.', current_setting('server_encoding')),
-            HINT    = 'Create one with: CREATE DATABASE … ENCODING ''UTF8'' TEMPLATE template0';
+            HINT    = 'Create one with: CREATE DATABASE name ENCODING ''UTF8'' TEMPLATE template0';
     END IF;
 
     IF to_regnamespace('customers') IS NULL THEN

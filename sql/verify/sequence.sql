@@ -18,8 +18,13 @@ SELECT false,
  WHERE seqrelid = 'customers.events_position_seq'::regclass
    AND (seqincrement, seqcache, seqcycle, seqmin) <> (1, 1, false, 1)
 UNION ALL
-SELECT seqmax - last_value > 1000000000,
-       format('%s positions are left of those that the sequence may give: '
-              'ALTER SEQUENCE customers.events_position_seq NO MAXVALUE;', seqmax - last_value)
-  FROM pg_sequence, customers.events_position_seq
- WHERE seqrelid = 'customers.events_position_seq'::regclass AND seqmax - last_value <= 1000000000
+SELECT false,
+       format('%s positions are left: %s', greatest(left_over, 0),
+              CASE WHEN last_value - highest > 1000000000
+                   THEN format('SELECT setval(''customers.events_position_seq'', %s);', highest)
+                   WHEN seqmax < 9007199254740991
+                   THEN 'ALTER SEQUENCE customers.events_position_seq NO MAXVALUE;'
+                   ELSE 'those below 2^53 are used up, and nothing brings them back' END)
+  FROM known, pg_sequence, customers.events_position_seq,
+       LATERAL (SELECT least(seqmax, 9007199254740991) - last_value AS left_over) AS positions
+ WHERE seqrelid = 'customers.events_position_seq'::regclass AND left_over <= 1000000000

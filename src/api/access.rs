@@ -24,6 +24,7 @@ struct Duty {
 const FORMER_MARK_OF_READER: &str = "SELECT (version) ON TABLE customers.customers";
 const PRUNING: &str = "EXECUTE ON FUNCTION customers.prune_events(interval,integer)";
 
+const ENTERING: &str = "USAGE ON SCHEMA customers";
 const READING: &[&str] = &[
     "EXECUTE ON FUNCTION customers.get_customer(uuid)",
     "EXECUTE ON FUNCTION customers.find_customer(text)",
@@ -133,10 +134,14 @@ fn revoke_access(role: Option<pg_sys::Oid>, duty: Option<Text<'_>>) {
         let others: Vec<&Duty> =
             DUTIES.iter().filter(|other| other.name != duty.name && role.has(other)).collect();
         let needed = |privilege: &str| others.iter().any(|other| other.shared.contains(&privilege));
-        for privilege in duty.all().filter(|privilege| !needed(privilege)) {
+        // An owner keeps what it has as the owner.
+        let stays =
+            |privilege: &str| needed(privilege) || privilege != duty.mark() && role.owns(privilege);
+        let taken = duty.all().filter(|privilege| !stays(privilege));
+        for privilege in taken {
             run(&format!("REVOKE {privilege} FROM {}", role.quoted));
         }
-        if others.is_empty() {
+        if others.is_empty() && !role.owns(ENTERING) {
             run(&format!("REVOKE USAGE ON SCHEMA customers FROM {}", role.quoted));
         }
     });
@@ -240,15 +245,16 @@ struct Role {
     quoted: String,
     /// That as a literal.
     literal: String,
-    /// The privileges granted to it on the schema and objects in it: neither inherited ones, nor those of an
-    /// object's owner.
+    /// The privileges granted to it on the schema and objects in it, not inherited ones; and of what it owns, OWNER in
+    /// place of the privileges that come with that.
     privileges: Vec<String>,
 }
 
 impl Role {
     fn find(oid: Option<pg_sys::Oid>) -> Result<Self, Refusal> {
-        let role = Self::list(Some(oid.ok_or(Refusal::UnknownRole)?)).pop();
-        let role = role.ok_or(Refusal::UnknownRole)?;
+        // '-' is a regrole without a role.
+        let oid = oid.filter(|oid| *oid != pg_sys::InvalidOid).ok_or(Refusal::UnknownRole)?;
+        let role = Self::list(Some(oid)).pop().ok_or(Refusal::UnknownRole)?;
         // The name is from a database of another encoding, and cannot be written here.
         let is_readable = !role.name.contains(char::REPLACEMENT_CHARACTER);
         if is_readable { Ok(role) } else { Err(Refusal::NotUtf8 { argument: "role" }) }
@@ -278,7 +284,15 @@ impl Role {
               UNION ALL
               SELECT grantee, privilege_type || ' (' || attname || ') ON TABLE ' || attrelid::regclass
                 FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid, aclexplode(attacl)
-               WHERE relnamespace = to_regnamespace('customers'))
+               WHERE relnamespace = to_regnamespace('customers')
+              UNION ALL
+              SELECT nspowner, 'OWNER ON SCHEMA customers' FROM pg_namespace WHERE nspname = 'customers'
+              UNION ALL
+              SELECT proowner, 'OWNER ON FUNCTION ' || pg_proc.oid::regprocedure
+                FROM pg_proc WHERE pronamespace = to_regnamespace('customers')
+              UNION ALL
+              SELECT relowner, 'OWNER ON TABLE ' || pg_class.oid::regclass
+                FROM pg_class WHERE relnamespace = to_regnamespace('customers'))
               SELECT rolname::text, quote_ident(rolname), quote_literal(quote_ident(rolname)), privilege
                 FROM pg_roles LEFT JOIN granted ON grantee = pg_roles.oid
                WHERE pg_roles.oid = $1 OR $1 IS NULL AND privilege IS NOT NULL
@@ -321,7 +335,14 @@ impl Role {
 
     /// The first privilege of the duty that it does not hold.
     fn lacks(&self, duty: &Duty) -> Option<&'static str> {
-        const ENTERING: &str = "USAGE ON SCHEMA customers";
-        std::iter::once(ENTERING).chain(duty.all()).find(|privilege| !self.holds(privilege))
+        std::iter::once(ENTERING)
+            .chain(duty.all())
+            .find(|privilege| !self.holds(privilege) && !self.owns(privilege))
+    }
+
+    /// Whether the privilege is one on an object of the role's own.
+    fn owns(&self, privilege: &str) -> bool {
+        let object = privilege.split_once(" ON ").map_or("", |(_, object)| object);
+        self.holds(&format!("OWNER ON {object}"))
     }
 }

@@ -135,7 +135,12 @@ fn objects() -> (Vec<Finding>, bool) {
         && !missing.iter().any(|missing| missing.is_needed())
         && MAY_READ.read_value(&[CUSTOMERS.find().into()]) == Some(true);
     findings.extend(missing.into_iter().map(|missing| {
-        Finding::problem(format!("{}: SELECT customers.attach();", missing.problem))
+        let mut detail = missing.problem;
+        // Some must be mended first, and say how.
+        if !detail.ends_with(';') {
+            detail.push_str(": SELECT customers.attach();");
+        }
+        Finding::problem(detail)
     }));
     (findings, are_readable)
 }

@@ -2,7 +2,7 @@
 
 use super::positions::{self, with_bounds};
 use super::reading::{end_of_feed, events_past};
-use crate::customer::data_owner::{as_data_owner, as_writing_data_owner};
+use crate::customer::data_owner::as_writing_data_owner;
 use crate::postgres::error::OrRaise;
 use crate::postgres::result_set::ResultSet;
 use crate::postgres::statement::{Statement, connected};
@@ -54,9 +54,9 @@ fn fetch_events<'call>(
     batch_size: Option<i32>,
     result: ResultSet<'call>,
 ) -> ResultSet<'call> {
-    as_data_owner(|| {
+    // The lock is a write.
+    as_writing_data_owner(|| {
         let consumer = existing(consumer).or_raise();
-        // Before the lock, which a standby cannot take.
         positions::ensure_readable().or_raise();
         let position = lock_position(consumer).or_raise();
         events_past(position, batch_size, result).or_raise()

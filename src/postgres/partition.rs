@@ -11,7 +11,7 @@ use std::ffi::c_char;
 pub fn first_lower_bound(table: Oid, column: &str) -> Option<i64> {
     static LOWEST: Statement = Statement::new(
         c"SELECT min(CASE WHEN bound LIKE 'FOR VALUES FROM (MINVALUE)%' THEN -9223372036854775808
-                          ELSE substring(bound FROM '^FOR VALUES FROM \\(''?(-?[0-9]+)''?\\)')::bigint END)
+                          ELSE substring(bound FROM '^FOR VALUES FROM [(]''?(-?[0-9]+)''?[)]')::bigint END)
             FROM (SELECT pg_get_expr(child.relpartbound, child.oid) AS bound
                     FROM pg_inherits
                     JOIN pg_class AS child ON child.oid = inhrelid

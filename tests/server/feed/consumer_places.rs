@@ -186,6 +186,22 @@ fn the_feeds_position_needs_no_right_to_a_table_and_assigns_no_transaction_id() 
 }
 
 #[test]
+fn a_read_only_transaction_moves_and_locks_no_place() {
+    let mut client = database().connect();
+    client.batch_execute("SELECT customers.subscribe('mailer')").unwrap();
+    client.batch_execute("SET default_transaction_read_only = on").unwrap();
+    for call in [
+        "subscribe('mailer')",
+        "unsubscribe('mailer')",
+        "fetch_events('mailer')",
+        "acknowledge('mailer', 0)",
+    ] {
+        let refused = client.batch_execute(&format!("SELECT customers.{call}"));
+        assert_refused(refused, "25006", &[]);
+    }
+}
+
+#[test]
 fn a_standby_does_not_know_the_feeds_position() {
     if !on_16() {
         return;

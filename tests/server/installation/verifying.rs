@@ -103,6 +103,11 @@ fn whatever_else_attach_makes_is_noticed_when_it_is_gone() {
         "ALTER TABLE customers.customers ALTER updated_at DROP NOT NULL",
         "ALTER TABLE customers.customers DROP CONSTRAINT customers_email_key",
         "ALTER TABLE customers.customers DROP CONSTRAINT customers_status_check",
+        "ALTER TABLE customers.customers DROP CONSTRAINT customers_email_key, ADD CONSTRAINT a UNIQUE (email) DEFERRABLE",
+        "ALTER TABLE customers.customers DROP CONSTRAINT customers_pkey,
+             ADD PRIMARY KEY (customer_id) DEFERRABLE INITIALLY DEFERRED",
+        "DROP INDEX customers.idx_customers_status; CREATE INDEX idx_customers_status ON customers.customers (name)",
+        "DROP INDEX customers.idx_events_customer; CREATE INDEX idx_events_customer ON customers.consumers (position)",
         "DROP VIEW customers.customers_masked; ALTER TABLE customers.customers ALTER email TYPE text COLLATE \"en_US\"",
     ] {
         if breaks.contains("en_US") {
@@ -132,6 +137,14 @@ fn what_surrounds_the_tables_is_noticed() {
         (
             "indexes",
             "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'customers.idx_events_customer'::regclass",
+        ),
+        (
+            "disabled_triggers",
+            "CREATE RULE keeps AS ON DELETE TO customers.customers DO INSTEAD NOTHING",
+        ),
+        (
+            "disabled_triggers",
+            "CREATE RULE \"Adds\" AS ON INSERT TO customers.events DO ALSO NOTHING",
         ),
         ("inheritance", "CREATE TABLE public.child () INHERITS (customers.customers)"),
         ("inheritance", "CREATE TABLE public.child_of_events () INHERITS (customers.events)"),
@@ -249,6 +262,8 @@ fn what_is_wrong_with_the_feed_is_noticed() {
         ("sequence", "ALTER SEQUENCE customers.events_position_seq CACHE 10"),
         ("sequence", "ALTER SEQUENCE customers.events_position_seq INCREMENT 2"),
         ("sequence", "ALTER SEQUENCE customers.events_position_seq MAXVALUE 100"),
+        ("sequence", "SELECT setval('customers.events_position_seq', 9007199254740991)"),
+        ("sequence", "SELECT setval('customers.events_position_seq', 9223372036854775807)"),
         ("epochs", "UPDATE customers.feed_epochs SET previous_end = 7"),
         ("epochs", "DELETE FROM customers.feed_epochs"),
         ("consumers", "INSERT INTO customers.consumers VALUES ('ahead', 100)"),
@@ -609,4 +624,17 @@ fn what_was_granted_by_hand_is_no_duty() {
     assert_content(&mut client);
     let duties = "SELECT count(*) FROM customers.duties() WHERE role = $1";
     assert_eq!(one::<i64>(&mut client, duties, &[&role]), 0);
+}
+
+#[test]
+fn what_verify_says_does_not_depend_on_how_literals_are_read() {
+    let (database, _client) = lived_in();
+    let (mut client, notices) = database.connect_for_notices();
+    client
+        .batch_execute("SET standard_conforming_strings = off; SET escape_string_warning = on")
+        .unwrap();
+    assert_content(&mut client);
+    client.batch_execute("SELECT customers.attach(); SELECT customers.metrics()").unwrap();
+    registered(&mut client);
+    assert!(notices.take().is_empty());
 }

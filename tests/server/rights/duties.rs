@@ -3,7 +3,8 @@
 
 use crate::kit::calls::{functions, outcome, seeded};
 use crate::kit::{
-    PUBLIC, all, assert_refused, caller, database, grants, one, refusal, role, server,
+    PUBLIC, address, all, assert_refused, call, caller, database, grants, one, refusal, role,
+    server,
 };
 use postgres::Client;
 use std::collections::BTreeSet;
@@ -555,5 +556,53 @@ fn a_role_that_is_dropped_takes_its_duties_along() {
     let mut client = database().connect();
     for (_, role) in holders(&mut client) {
         client.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).unwrap();
+    }
+}
+
+#[test]
+fn no_role_is_not_taken_for_one() {
+    let mut client = database().connect();
+    let before: Vec<_> = holders(&mut client)
+        .into_iter()
+        .map(|(_, role)| (grants(&mut client, &role), role))
+        .collect();
+    for function in ["grant_access", "revoke_access"] {
+        for duty in &DUTIES {
+            for no_role in ["'-'", "0"] {
+                let call = format!("SELECT customers.{function}({no_role}, '{}')", duty.name);
+                assert_refused(client.batch_execute(&call), "22023", &[]);
+            }
+        }
+    }
+    for (held, role) in before {
+        assert_eq!(grants(&mut client, &role), held);
+    }
+}
+
+#[test]
+fn an_owner_who_is_given_a_duty_and_loses_it_stays_the_owner() {
+    let database = database();
+    let mut client = database.connect();
+    let owner = role(&mut client, "");
+    client
+        .batch_execute(&format!(
+            "DO $$ DECLARE relation regclass; BEGIN
+                 FOR relation IN SELECT oid FROM pg_class WHERE relnamespace = 'customers'::regnamespace AND relkind IN ('r', 'v')
+                 LOOP EXECUTE format('ALTER TABLE %s OWNER TO {owner}', relation); END LOOP;
+             END $$;
+             ALTER SCHEMA customers OWNER TO {owner}; ALTER DATABASE {} OWNER TO {owner};
+             SELECT customers.attach()",
+            database.name
+        ))
+        .unwrap();
+    let complaints =
+        "SELECT coalesce(string_agg(detail, '; '), '') FROM customers.verify() WHERE NOT ok";
+    for duty in &DUTIES {
+        duty.grant(&mut client, &owner);
+        let complete = "SELECT bool_and(complete) FROM customers.duties()";
+        assert!(one::<bool>(&mut client, complete, &[]), "{}", duty.name);
+        duty.revoke(&mut client, &owner);
+        call(&mut client, "register_customer($1)", &[&address()]).unwrap();
+        assert_eq!(one::<String>(&mut client, complaints, &[]), "", "{}", duty.name);
     }
 }
