@@ -131,15 +131,15 @@ Refuses with 22021 (a text that is not UTF-8), 22023 (not an array, too many ele
 COMMENT ON FUNCTION customers.find_customer(text) IS
 'The customer with this address: one row or none.
 email: the address, in any spelling that is the same address.
-Refuses with 22021 (a text that is not UTF-8), 22023 (not an e-mail address).';
+Refuses with 22021 (a text that is not UTF-8), 22023 (not an e-mail address), 55000 (the tables are not as they were made).';
 COMMENT ON FUNCTION customers.list_customers(text, uuid, int) IS
 'A page of customers, ordered by id.
 status: only those in this status; after: the last customer_id of the page before; page_size: 1 to 1000.
-Refuses with 22021 (a text that is not UTF-8), 22023 (unknown status, page size out of range).';
+Refuses with 22021 (a text that is not UTF-8), 22023 (unknown status, page size out of range), 55000 (the tables are not as they were made).';
 COMMENT ON FUNCTION customers.search_customers(text, int) IS
 'Customers whose address begins so, ordered by address.
 prefix: how the address begins, at least one character; page_size: 1 to 1000.
-Refuses with 22021 (a text that is not UTF-8), 22023 (empty prefix, a character that no address holds, page size out of range).';
+Refuses with 22021 (a text that is not UTF-8), 22023 (empty prefix, a character that no address holds, page size out of range), 55000 (the tables are not as they were made).';
 COMMENT ON FUNCTION customers.read_events(bigint, int) IS
 'The feed past a position, in order: what has been committed, and nothing that another event could still come before.
 after: the last position read, 0 for the beginning; batch_size: 1 to 10000.
@@ -147,11 +147,11 @@ Refuses with 22023 (batch size out of range), 25001 (outside READ COMMITTED), 25
 COMMENT ON FUNCTION customers.subscribe(text, bigint) IS
 'Keeps a place in the feed under a name; a consumer that has one keeps the one it has.
 consumer: the name; after: where to begin, 0 for the beginning; where a consumer that has a place has read to.
-Refuses with 22021 (a name that is not UTF-8), 22023 (no name or one of more than 200 octets, a position beyond feed_position()), 25006 (nothing may be written here), PT410 (events after the position were pruned, or the position was lost by a failover or a restore: copy everything again).';
+Refuses with 22021 (a name that is not UTF-8), 22023 (no name or one of more than 200 octets, a position beyond feed_position()), 25006 (nothing may be written here), 55000 (the tables are not as they were made), PT410 (events after the position were pruned, or the position was lost by a failover or a restore: copy everything again).';
 COMMENT ON FUNCTION customers.unsubscribe(text) IS
 'Forgets a consumer and its place.
 consumer: the name.
-Refuses with 22021 (a name that is not UTF-8), 22023 (no name or one of more than 200 octets), 25006 (nothing may be written here).';
+Refuses with 22021 (a name that is not UTF-8), 22023 (no name or one of more than 200 octets), 25006 (nothing may be written here), 55000 (the tables are not as they were made).';
 COMMENT ON FUNCTION customers.fetch_events(text, int) IS
 'The feed past a consumer''s place, which it locks to the end of the transaction: two workers of one consumer take turns.
 consumer: the name; batch_size: 1 to 10000.
@@ -159,11 +159,11 @@ Refuses with 22021 (a name that is not UTF-8), 22023 (batch size out of range), 
 COMMENT ON FUNCTION customers.acknowledge(text, bigint) IS
 'Moves a consumer''s place forward, never back.
 consumer: the name; up_to: the position of the last event that it has dealt with.
-Refuses with 22021 (a name that is not UTF-8), 22023 (no position, one beyond feed_position()), 25006 (nothing may be written here), PT404 (no such consumer).';
+Refuses with 22021 (a name that is not UTF-8), 22023 (no position, one beyond feed_position()), 25006 (nothing may be written here), 55000 (the tables are not as they were made), PT404 (no such consumer).';
 COMMENT ON FUNCTION customers.prune_events(interval, int) IS
 'Deletes old events from the beginning of the feed up to the first young one, never one that a consumer has not acknowledged, and returns how many.
 older_than: how old, by occurred_at; max_events: how many at most, NULL for all.
-Refuses with 22023 (no interval, one below zero, a negative number of events), 25001 (outside READ COMMITTED), 25006 (nothing may be written here), 55000 (the tables are not as they were made).';
+Refuses with 22023 (no interval, one below zero, a negative number of events), 25001 (outside READ COMMITTED), 25006 (nothing may be written here), 55000 (the tables or the sequence are not as they were made).';
 COMMENT ON FUNCTION customers.erase_customer(uuid, text) IS
 'Forgets a person: the account is closed, address and name go from the customer and from each of its events, the ledger is told. A second time is a success that records nothing.
 customer_id: whom; reason: kept in the ledger and with the event that tells consumers to forget their copies, at most 1000 characters.
@@ -175,11 +175,26 @@ Refuses with 25006 (nothing may be written here), 55000 (the rules are not in fo
 COMMENT ON FUNCTION customers.grant_access(regrole, text) IS
 'Gives an existing role what one duty needs, and nothing else.
 role: to whom; duty: writer, reader, support, consumer, auditor, privacy or operator.
-Refuses with 22021 (a duty or a role''s name that is not UTF-8), 22023 (no such role or duty), 25006 (nothing may be written here), 42501 (not the owner''s to grant).';
+Refuses with 22021 (a duty or a role''s name that is not UTF-8), 22023 (no such role or duty), 25006 (nothing may be written here), 42501 (not the owner''s to grant), 55000 (ALTER EXTENSION customer_db UPDATE is due).';
 COMMENT ON FUNCTION customers.revoke_access(regrole, text) IS
 'Takes from a role what grant_access() gave it for a duty, and leaves what its other duties need.
 role: from whom; duty: writer, reader, support, consumer, auditor, privacy or operator.
-Refuses with 22021 (a duty or a role''s name that is not UTF-8), 22023 (no such role or duty), 25006 (nothing may be written here), 42501 (not the owner''s to revoke).';
+Refuses with 22021 (a duty or a role''s name that is not UTF-8), 22023 (no such role or duty), 25006 (nothing may be written here), 42501 (not the owner''s to revoke), 55000 (ALTER EXTENSION customer_db UPDATE is due).';
+COMMENT ON FUNCTION customers.customer_history(uuid) IS
+'Every event of one customer, in order, with values: for auditors.
+customer_id: whom.
+Refuses with 55000 (the tables are not as they were made).';
+COMMENT ON FUNCTION customers.customer_timeline(uuid) IS
+'What happened to one customer, when, by whom and to which fields, never a value: for support.
+customer_id: whom.
+Refuses with 55000 (the tables are not as they were made).';
+COMMENT ON FUNCTION customers.feed_position() IS
+'The position of the last event up to which the feed is complete; 0 where it is empty. Where a consumer that copies the table begins.
+Refuses with 25001 (outside READ COMMITTED), 25006 (on a standby), 55000 (the tables are not as they were made).';
+COMMENT ON FUNCTION customers.export_customer(uuid) IS
+'Everything that is held on one person, in one document: customer, events, erasure.
+customer_id: whom.
+Refuses with 22023 (no customer_id), 55000 (the tables are not as they were made), PT404 (no such customer).';
 
 -- As sql/attach/tables.sql creates it; attach() of the new library may have done so before.
 DO $marks$

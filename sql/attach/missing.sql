@@ -83,10 +83,11 @@ SELECT 'the owner of customers.customers may not call broken_rule()', 'unreadabl
    AND NOT (has_schema_privilege(relowner, 'customers', 'USAGE')
             AND has_function_privilege(relowner, 'customers.broken_rule(text, text, text)', 'EXECUTE'))
 UNION ALL
-SELECT format('the key %s is deferrable: ALTER TABLE customers.customers DROP CONSTRAINT %I, ADD %s (%I); SELECT customers.attach();',
-              conname, conname, CASE contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END, attname), 'exclusive'
-  FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY (conkey)
- WHERE conrelid = $1 AND contype IN ('p', 'u') AND condeferrable AND attname IN ('customer_id', 'email')
+SELECT format('the key %I is deferrable: ALTER TABLE customers.customers DROP CONSTRAINT %I, ADD %s; SELECT customers.attach();',
+              conname, conname, regexp_replace(pg_get_constraintdef(oid), ' DEFERRABLE.*$', '')), 'exclusive'
+  FROM pg_constraint
+ WHERE conrelid = $1 AND contype IN ('p', 'u') AND condeferrable
+   AND conkey && ARRAY(SELECT attnum FROM pg_attribute WHERE attrelid = $1 AND attname IN ('customer_id', 'email'))
 UNION ALL
 SELECT 'customers.idx_customers_status is not the index on status: ALTER TABLE customers.idx_customers_status '
        'RENAME TO idx_customers_status_other; SELECT customers.attach();', 'shared'

@@ -6,7 +6,7 @@ CREATE FUNCTION grant_access(role regrole, duty text)
 COMMENT ON FUNCTION grant_access(regrole, text) IS
 'Gives an existing role what one duty needs, and nothing else.
 role: to whom; duty: writer, reader, support, consumer, auditor, privacy or operator.
-Refuses with 22021 (a duty or a role''s name that is not UTF-8), 22023 (no such role or duty), 25006 (nothing may be written here), 42501 (not the owner''s to grant).';
+Refuses with 22021 (a duty or a role''s name that is not UTF-8), 22023 (no such role or duty), 25006 (nothing may be written here), 42501 (not the owner''s to grant), 55000 (ALTER EXTENSION customer_db UPDATE is due).';
 
 CREATE FUNCTION revoke_access(role regrole, duty text)
     RETURNS void
@@ -15,7 +15,7 @@ CREATE FUNCTION revoke_access(role regrole, duty text)
 COMMENT ON FUNCTION revoke_access(regrole, text) IS
 'Takes from a role what grant_access() gave it for a duty, and leaves what its other duties need.
 role: from whom; duty: writer, reader, support, consumer, auditor, privacy or operator.
-Refuses with 22021 (a duty or a role''s name that is not UTF-8), 22023 (no such role or duty), 25006 (nothing may be written here), 42501 (not the owner''s to revoke).';
+Refuses with 22021 (a duty or a role''s name that is not UTF-8), 22023 (no such role or duty), 25006 (nothing may be written here), 42501 (not the owner''s to revoke), 55000 (ALTER EXTENSION customer_db UPDATE is due).';
 
 CREATE FUNCTION duties()
     RETURNS TABLE (role text, duty text, complete boolean)

@@ -14,7 +14,7 @@ CREATE FUNCTION feed_position()
     AS 'MODULE_PATHNAME', 'feed_position_wrapper';
 COMMENT ON FUNCTION feed_position() IS
 'The position of the last event up to which the feed is complete; 0 where it is empty. Where a consumer that copies the table begins.
-Refuses with 25001 (outside READ COMMITTED), 25006 (on a standby).';
+Refuses with 25001 (outside READ COMMITTED), 25006 (on a standby), 55000 (the tables are not as they were made).';
 
 CREATE FUNCTION subscribe(consumer text, after bigint DEFAULT 0)
     RETURNS void
@@ -23,7 +23,7 @@ CREATE FUNCTION subscribe(consumer text, after bigint DEFAULT 0)
 COMMENT ON FUNCTION subscribe(text, bigint) IS
 'Keeps a place in the feed under a name; a consumer that has one keeps the one it has.
 consumer: the name; after: where to begin, 0 for the beginning; where a consumer that has a place has read to.
-Refuses with 22021 (a name that is not UTF-8), 22023 (no name or one of more than 200 octets, a position beyond feed_position()), 25006 (nothing may be written here), PT410 (events after the position were pruned, or the position was lost by a failover or a restore: copy everything again).';
+Refuses with 22021 (a name that is not UTF-8), 22023 (no name or one of more than 200 octets, a position beyond feed_position()), 25006 (nothing may be written here), 55000 (the tables are not as they were made), PT410 (events after the position were pruned, or the position was lost by a failover or a restore: copy everything again).';
 
 CREATE FUNCTION unsubscribe(consumer text)
     RETURNS void
@@ -32,7 +32,7 @@ CREATE FUNCTION unsubscribe(consumer text)
 COMMENT ON FUNCTION unsubscribe(text) IS
 'Forgets a consumer and its place.
 consumer: the name.
-Refuses with 22021 (a name that is not UTF-8), 22023 (no name or one of more than 200 octets), 25006 (nothing may be written here).';
+Refuses with 22021 (a name that is not UTF-8), 22023 (no name or one of more than 200 octets), 25006 (nothing may be written here), 55000 (the tables are not as they were made).';
 
 CREATE FUNCTION fetch_events(consumer text, batch_size int DEFAULT 100)
     RETURNS TABLE ("position" bigint, event_id uuid, type text, customer_id uuid, version bigint,
@@ -51,7 +51,7 @@ CREATE FUNCTION acknowledge(consumer text, up_to bigint)
 COMMENT ON FUNCTION acknowledge(text, bigint) IS
 'Moves a consumer''s place forward, never back.
 consumer: the name; up_to: the position of the last event that it has dealt with.
-Refuses with 22021 (a name that is not UTF-8), 22023 (no position, one beyond feed_position()), 25006 (nothing may be written here), PT404 (no such consumer).';
+Refuses with 22021 (a name that is not UTF-8), 22023 (no position, one beyond feed_position()), 25006 (nothing may be written here), 55000 (the tables are not as they were made), PT404 (no such consumer).';
 
 CREATE FUNCTION prune_events(older_than interval, max_events int DEFAULT NULL)
     RETURNS bigint
@@ -60,4 +60,4 @@ CREATE FUNCTION prune_events(older_than interval, max_events int DEFAULT NULL)
 COMMENT ON FUNCTION prune_events(interval, int) IS
 'Deletes old events from the beginning of the feed up to the first young one, never one that a consumer has not acknowledged, and returns how many.
 older_than: how old, by occurred_at; max_events: how many at most, NULL for all.
-Refuses with 22023 (no interval, one below zero, a negative number of events), 25001 (outside READ COMMITTED), 25006 (nothing may be written here), 55000 (the tables are not as they were made).';
+Refuses with 22023 (no interval, one below zero, a negative number of events), 25001 (outside READ COMMITTED), 25006 (nothing may be written here), 55000 (the tables or the sequence are not as they were made).';

@@ -15,7 +15,7 @@ CREATE FUNCTION export_customer(customer_id uuid)
 COMMENT ON FUNCTION export_customer(uuid) IS
 'Everything that is held on one person, in one document: customer, events, erasure.
 customer_id: whom.
-Refuses with 22023 (no customer_id), PT404 (no such customer).';
+Refuses with 22023 (no customer_id), 55000 (the tables are not as they were made), PT404 (no such customer).';
 
 CREATE FUNCTION reapply_erasures()
     RETURNS bigint

@@ -24,7 +24,7 @@ CREATE FUNCTION find_customer(email text)
 COMMENT ON FUNCTION find_customer(text) IS
 'The customer with this address: one row or none.
 email: the address, in any spelling that is the same address.
-Refuses with 22021 (a text that is not UTF-8), 22023 (not an e-mail address).';
+Refuses with 22021 (a text that is not UTF-8), 22023 (not an e-mail address), 55000 (the tables are not as they were made).';
 
 CREATE FUNCTION list_customers(status text DEFAULT NULL, after uuid DEFAULT NULL, page_size int DEFAULT 100)
     RETURNS SETOF profile
@@ -33,7 +33,7 @@ CREATE FUNCTION list_customers(status text DEFAULT NULL, after uuid DEFAULT NULL
 COMMENT ON FUNCTION list_customers(text, uuid, int) IS
 'A page of customers, ordered by id.
 status: only those in this status; after: the last customer_id of the page before; page_size: 1 to 1000.
-Refuses with 22021 (a text that is not UTF-8), 22023 (unknown status, page size out of range).';
+Refuses with 22021 (a text that is not UTF-8), 22023 (unknown status, page size out of range), 55000 (the tables are not as they were made).';
 
 CREATE FUNCTION search_customers(prefix text, page_size int DEFAULT 20)
     RETURNS SETOF profile
@@ -42,7 +42,7 @@ CREATE FUNCTION search_customers(prefix text, page_size int DEFAULT 20)
 COMMENT ON FUNCTION search_customers(text, int) IS
 'Customers whose address begins so, ordered by address.
 prefix: how the address begins, at least one character; page_size: 1 to 1000.
-Refuses with 22021 (a text that is not UTF-8), 22023 (empty prefix, a character that no address holds, page size out of range).';
+Refuses with 22021 (a text that is not UTF-8), 22023 (empty prefix, a character that no address holds, page size out of range), 55000 (the tables are not as they were made).';
 
 CREATE FUNCTION canonical_email(email text)
     RETURNS text
@@ -70,7 +70,7 @@ CREATE FUNCTION customer_history(customer_id uuid)
 COMMENT ON FUNCTION customer_history(uuid) IS
 'Every event of one customer, in order, with values: for auditors.
 customer_id: whom.
-Refuses nothing.';
+Refuses with 55000 (the tables are not as they were made).';
 
 CREATE FUNCTION customer_timeline(customer_id uuid)
     RETURNS TABLE (version bigint, occurred_at timestamptz, type text, changed text[],
@@ -80,4 +80,4 @@ CREATE FUNCTION customer_timeline(customer_id uuid)
 COMMENT ON FUNCTION customer_timeline(uuid) IS
 'What happened to one customer, when, by whom and to which fields, never a value: for support.
 customer_id: whom.
-Refuses nothing.';
+Refuses with 55000 (the tables are not as they were made).';

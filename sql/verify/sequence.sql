@@ -10,6 +10,8 @@ SELECT false AS ok,
   FROM known, customers.events_position_seq AS sequence
  WHERE CASE WHEN is_called THEN last_value ELSE last_value - 1 END < highest
    AND NOT (highest = 1 AND NOT EXISTS (SELECT FROM customers.events))
+   -- Otherwise the next change begins an epoch.
+   AND EXISTS (SELECT FROM customers.feed_epochs)
 UNION ALL
 SELECT false,
        'the sequence does not count by one without a cache: '
@@ -19,12 +21,13 @@ SELECT false,
    AND (seqincrement, seqcache, seqcycle, seqmin) <> (1, 1, false, 1)
 UNION ALL
 SELECT false,
-       format('%s positions are left: %s', greatest(left_over, 0),
+       format('the sequence has %s positions left; %s', greatest(left_over, 0),
               CASE WHEN last_value - highest > 1000000000
-                   THEN format('SELECT setval(''customers.events_position_seq'', %s);', highest)
+                   THEN format('while no client writes and no transaction is prepared: '
+                               'SELECT setval(''customers.events_position_seq'', %s);', highest)
                    WHEN seqmax < 9007199254740991
-                   THEN 'ALTER SEQUENCE customers.events_position_seq NO MAXVALUE;'
-                   ELSE 'those below 2^53 are used up, and nothing brings them back' END)
+                   THEN 'it may have more: ALTER SEQUENCE customers.events_position_seq NO MAXVALUE;'
+                   ELSE 'positions stay below 2^53' END)
   FROM known, pg_sequence, customers.events_position_seq,
        LATERAL (SELECT least(seqmax, 9007199254740991) - last_value AS left_over) AS positions
  WHERE seqrelid = 'customers.events_position_seq'::regclass AND left_over <= 1000000000

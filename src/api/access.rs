@@ -141,7 +141,7 @@ fn revoke_access(role: Option<pg_sys::Oid>, duty: Option<Text<'_>>) {
         for privilege in taken {
             run(&format!("REVOKE {privilege} FROM {}", role.quoted));
         }
-        if others.is_empty() && !role.owns(ENTERING) {
+        if others.is_empty() && !role.owns_anything() {
             run(&format!("REVOKE USAGE ON SCHEMA customers FROM {}", role.quoted));
         }
     });
@@ -338,6 +338,11 @@ impl Role {
         std::iter::once(ENTERING)
             .chain(duty.all())
             .find(|privilege| !self.holds(privilege) && !self.owns(privilege))
+    }
+
+    /// Whether it owns the schema or something in it, to which attach() then gives it access.
+    fn owns_anything(&self) -> bool {
+        self.privileges.iter().any(|privilege| privilege.starts_with("OWNER ON "))
     }
 
     /// Whether the privilege is one on an object of the role's own.

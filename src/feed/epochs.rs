@@ -70,7 +70,8 @@ pub enum Origin {
     /// It was written by another server, database or sequence: a restored dump, logical replication, pg_upgrade, a new sequence;
     /// or the owner has ended it.
     OtherServer,
-    /// No epoch is recorded: nothing was written here yet, or the first transaction is still open.
+    /// No epoch is recorded: nothing was written here yet, the first transaction is still open or was rolled back, or a
+    /// restore has left the rows out.
     Unrecorded,
 }
 
@@ -171,7 +172,7 @@ impl Epochs {
         if is_begun {
             next.saturating_mul(STRIDE)
         } else {
-            next.max(above(drawn)).saturating_mul(STRIDE)
+            next.max(above(drawn).saturating_add(promotions - 1)).saturating_mul(STRIDE)
         }
     }
 
@@ -249,10 +250,10 @@ pub fn end_of_latest(epochs: &Epochs, read: i64) -> i64 {
 pub enum BeginOutcome {
     /// The epoch is recorded by an earlier transaction, so the session need not look again.
     AlreadyRecorded,
-    /// The transaction itself has recorded it, or it is among the first of an installation.
-    Recorded,
-    /// The transaction has recorded it, and is to move these events into it once it holds its lock.
-    RecordedAndMoving(EventsBeyond),
+    /// The transaction is among the first of an installation.
+    First,
+    /// The transaction has recorded the epoch, and is to move these events into it once it holds its lock.
+    Begun(Option<EventsBeyond>),
 }
 
 /// Events of an epoch beyond its end.
@@ -269,14 +270,15 @@ pub fn ensure_begun(sequence: &Sequence) -> BeginOutcome {
     let mut epochs = read();
     if epochs.is_empty() && is_new(sequence) {
         // Nobody waits for the first transaction of an installation; its rollback leaves the row to the next one.
-        if LOCKS.try_lock(BEGINNING, 0, Mode::Exclusive).is_none() {
-            return BeginOutcome::Recorded;
-        }
+        let Some(lock) = LOCKS.try_lock(BEGINNING, 0, Mode::Exclusive) else {
+            return BeginOutcome::First;
+        };
         epochs = read();
         if epochs.is_empty() {
             store_pruned_to(0, sequence.oid());
-            return BeginOutcome::Recorded;
+            return BeginOutcome::First;
         }
+        lock.release();
     }
     if epochs.origin != Origin::ThisHistory {
         let lock = LOCKS.lock(BEGINNING, 0, Mode::Exclusive);
@@ -289,15 +291,16 @@ pub fn ensure_begun(sequence: &Sequence) -> BeginOutcome {
     if epochs.origin == Origin::ThisHistory {
         return BeginOutcome::AlreadyRecorded;
     }
-    begin(sequence, &epochs).map_or(BeginOutcome::Recorded, BeginOutcome::RecordedAndMoving)
+    BeginOutcome::Begun(begin(sequence, &epochs))
 }
 
-/// Whether a feed without a recorded epoch is in its first one: its sequence is not behind what is known, as in a
-/// restore without the sequence's value, and has not been moved by a transaction that began an epoch.
+/// Whether a feed without a recorded epoch is in its first one. It is not if its sequence is behind what is known, as in a
+/// restore without the sequence's value, or was moved by a transaction that began an epoch and was rolled back.
 fn is_new(sequence: &Sequence) -> bool {
     // The tables first, as in positions::compare_with_tables.
     let highest = highest_known();
-    (highest..STRIDE - 1).contains(&sequence.last_value())
+    let drawn = sequence.last_value();
+    highest <= drawn && (highest == 0 || drawn < STRIDE - 1)
 }
 
 /// The highest position that was recorded, acknowledged, pruned or left out by an epoch.

@@ -59,7 +59,7 @@ impl Positions {
         }
         let (last, begun) = compare_with_tables(&sequence);
         let key = held.unwrap_or_else(|| hold(&sequence, last));
-        if let Some(BeginOutcome::RecordedAndMoving(events)) = begun {
+        if let Some(BeginOutcome::Begun(Some(events))) = begun {
             epochs::move_up(events);
         }
         Self { sequence, key }
@@ -83,11 +83,21 @@ impl Positions {
     }
 }
 
-/// Records the epoch of positions that are there, or begins one, where none is recorded, as the next change would.
+/// Where no epoch is recorded, records the first one, or begins the one that is due, as the next change would. Only the
+/// latter holds the feed and other writers up until the transaction ends.
 pub fn ensure_recorded() {
-    if with_bounds(Bounds::is_unrecorded) {
-        KNOWN.set(SequenceState { begun: false, ..KNOWN.get() });
-        drop(Positions::open());
+    if !with_bounds(Bounds::is_unrecorded) {
+        return;
+    }
+    KNOWN.set(SequenceState { begun: false, ..KNOWN.get() });
+    let sequence = open_sequence();
+    if let BeginOutcome::Begun(events) = epochs::ensure_begun(&sequence) {
+        if HELD.with_borrow(Option::is_none) {
+            hold(&sequence, sequence.last_value());
+        }
+        if let Some(events) = events {
+            epochs::move_up(events);
+        }
     }
 }
 

@@ -555,6 +555,8 @@ fn pruning_that_records_the_first_epoch_keeps_nobody_waiting() {
     owner.batch_execute("BEGIN; SELECT customers.prune_events('0')").unwrap();
     writer.batch_execute("SET lock_timeout = '10s'").unwrap();
     registered(&mut writer);
+    // Nor does it hold the feed back.
+    assert_eq!(positions_after(&mut writer, 3), [4]);
     owner.batch_execute("COMMIT").unwrap();
     registered(&mut writer);
     assert_eq!(epochs(&mut owner), [(1, 1, 0)]);

@@ -106,6 +106,7 @@ fn whatever_else_attach_makes_is_noticed_when_it_is_gone() {
         "ALTER TABLE customers.customers DROP CONSTRAINT customers_email_key, ADD CONSTRAINT a UNIQUE (email) DEFERRABLE",
         "ALTER TABLE customers.customers DROP CONSTRAINT customers_pkey,
              ADD PRIMARY KEY (customer_id) DEFERRABLE INITIALLY DEFERRED",
+        "ALTER TABLE customers.customers ADD CONSTRAINT \"A key\" UNIQUE (email, status) INCLUDE (name) DEFERRABLE",
         "DROP INDEX customers.idx_customers_status; CREATE INDEX idx_customers_status ON customers.customers (name)",
         "DROP INDEX customers.idx_events_customer; CREATE INDEX idx_events_customer ON customers.consumers (position)",
         "DROP VIEW customers.customers_masked; ALTER TABLE customers.customers ALTER email TYPE text COLLATE \"en_US\"",

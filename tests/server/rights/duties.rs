@@ -581,28 +581,33 @@ fn no_role_is_not_taken_for_one() {
 
 #[test]
 fn an_owner_who_is_given_a_duty_and_loses_it_stays_the_owner() {
-    let database = database();
-    let mut client = database.connect();
-    let owner = role(&mut client, "");
-    client
-        .batch_execute(&format!(
-            "DO $$ DECLARE relation regclass; BEGIN
-                 FOR relation IN SELECT oid FROM pg_class WHERE relnamespace = 'customers'::regnamespace AND relkind IN ('r', 'v')
-                 LOOP EXECUTE format('ALTER TABLE %s OWNER TO {owner}', relation); END LOOP;
-             END $$;
-             ALTER SCHEMA customers OWNER TO {owner}; ALTER DATABASE {} OWNER TO {owner};
-             SELECT customers.attach()",
-            database.name
-        ))
-        .unwrap();
-    let complaints =
-        "SELECT coalesce(string_agg(detail, '; '), '') FROM customers.verify() WHERE NOT ok";
-    for duty in &DUTIES {
-        duty.grant(&mut client, &owner);
-        let complete = "SELECT bool_and(complete) FROM customers.duties()";
-        assert!(one::<bool>(&mut client, complete, &[]), "{}", duty.name);
-        duty.revoke(&mut client, &owner);
-        call(&mut client, "register_customer($1)", &[&address()]).unwrap();
-        assert_eq!(one::<String>(&mut client, complaints, &[]), "", "{}", duty.name);
+    for owns_schema in [true, false] {
+        let database = database();
+        let mut client = database.connect();
+        let owner = role(&mut client, "");
+        let own_schema = format!("ALTER SCHEMA customers OWNER TO {owner}");
+        client
+            .batch_execute(&format!(
+                "DO $$ DECLARE relation regclass; BEGIN
+                     FOR relation IN SELECT oid FROM pg_class
+                                      WHERE relnamespace = 'customers'::regnamespace AND relkind IN ('r', 'v')
+                     LOOP EXECUTE format('ALTER TABLE %s OWNER TO {owner}', relation); END LOOP;
+                 END $$;
+                 {}; ALTER DATABASE {} OWNER TO {owner};
+                 SELECT customers.attach()",
+                if owns_schema { &own_schema } else { "" },
+                database.name
+            ))
+            .unwrap();
+        let complaints =
+            "SELECT coalesce(string_agg(detail, '; '), '') FROM customers.verify() WHERE NOT ok";
+        for duty in &DUTIES {
+            duty.grant(&mut client, &owner);
+            let complete = "SELECT bool_and(complete) FROM customers.duties()";
+            assert!(one::<bool>(&mut client, complete, &[]), "{}", duty.name);
+            duty.revoke(&mut client, &owner);
+            call(&mut database.connect(), "register_customer($1)", &[&address()]).unwrap();
+            assert_eq!(one::<String>(&mut client, complaints, &[]), "", "{}", duty.name);
+        }
     }
 }
