@@ -214,12 +214,12 @@ def timed(run, title, workload, text, scale=1):
     return [f"### {title}", text, table(["", "microseconds" if scale > 1 else "seconds"], rows), verdict(figures, False), commands(run, figures)]
 
 
-def reading(run, workload, text):
+def reading(run, workload, *text):
     figures = run.select(workload)
     if not figures:
         return []
     rows = [[LABELS[f["variant"]], spread(f)] for f in figures]
-    return [text, table(["", "events a second"], rows), verdict(figures), commands(run, figures)]
+    return [*text, table(["", "events a second"], rows), verdict(figures), commands(run, figures)]
 
 
 def switched_off(run):
@@ -251,12 +251,12 @@ def quick(run):
         *timed(run, "200,000 customers by import_customers", "import", "20 calls of 10,000, against an INSERT from jsonb_to_recordset, which refuses all for one bad row."),
         *timed(run, "One registration inside the server", "one_session", "10,000 calls in a loop in PL/pgSQL, one transaction: without client and commit.", 100),
         "### Catching up with the feed",
-        f"A client reads {run.about['customers']:,} events from the beginning, 1000 at a time, and parses them. customer_db, the outbox with"
-        " its horizon of transaction ids and message-db miss no event; reading an outbox by its id misses those that commit late.",
-        bars("catch_up", "Events a second, one reader that catches up", catching_up),
-        table(["", "events a second"], [[LABELS[f["variant"]], spread(f)] for f in catching_up]),
-        verdict(catching_up),
-        commands(run, catching_up),
+        *reading(
+            run, "catch_up",
+            f"A client reads {run.about['customers']:,} events from the beginning, 1000 at a time, and parses them. customer_db, the outbox with"
+            " its horizon of transaction ids and message-db miss no event; reading an outbox by its id misses those that commit late.",
+            bars("catch_up", "Events a second, one reader that catches up", catching_up),
+        ),
         *reading(run, "catch_up_psycopg", "Through psycopg, each document parsed from its text; the start of Python included:"),
         *reading(run, "catch_up_in_server", "In the server, without a client:"),
         "### From a commit to its notification",

@@ -221,16 +221,17 @@ impl World {
         let known = self.tables.last_event().max(self.tables.read);
         let above = |position: u8| (position + MARGIN).div_ceil(STRIDE);
         let mut next = above(known);
+        let mut later_promotions = 0;
         if mutation != Mutation::NoTimeline {
-            let promotions = self.timeline - self.timeline_of_latest();
-            next = next.max(self.tables.first_position() / STRIDE + 1) + promotions - 1;
+            later_promotions = self.timeline - self.timeline_of_latest() - 1;
+            next = next.max(self.tables.first_position() / STRIDE + 1) + later_promotions;
         }
         let begun = match mutation {
             Mutation::GoesOnOnlyIfDrawn => self.sequence,
             _ => self.sequence + 1,
         };
         if begun / STRIDE != next {
-            next = next.max(above(self.sequence));
+            next = next.max(above(self.sequence) + later_promotions);
         }
         next * STRIDE
     }

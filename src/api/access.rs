@@ -23,7 +23,7 @@ struct Duty {
 /// By which 0.1.0 distinguished a reader from a writer, which may read too.
 const FORMER_MARK_OF_READER: &str = "SELECT (version) ON TABLE customers.customers";
 const PRUNING: &str = "EXECUTE ON FUNCTION customers.prune_events(interval,integer)";
-
+/// Every duty has it.
 const ENTERING: &str = "USAGE ON SCHEMA customers";
 const READING: &[&str] = &[
     "EXECUTE ON FUNCTION customers.get_customer(uuid)",
@@ -114,7 +114,7 @@ fn grant_access(role: Option<pg_sys::Oid>, duty: Option<Text<'_>>) {
         let (duty, role) = (find_duty(duty).or_raise(), Role::find(role).or_raise());
         expect_owner().or_raise();
         expect_marks().or_raise();
-        run(&format!("GRANT USAGE ON SCHEMA customers TO {}", role.quoted));
+        run(&format!("GRANT {ENTERING} TO {}", role.quoted));
         for privilege in duty.all() {
             run(&format!("GRANT {privilege} TO {}", role.quoted));
         }
@@ -137,12 +137,11 @@ fn revoke_access(role: Option<pg_sys::Oid>, duty: Option<Text<'_>>) {
         // An owner keeps what it has as the owner.
         let stays =
             |privilege: &str| needed(privilege) || privilege != duty.mark() && role.owns(privilege);
-        let taken = duty.all().filter(|privilege| !stays(privilege));
-        for privilege in taken {
+        for privilege in duty.all().filter(|privilege| !stays(privilege)) {
             run(&format!("REVOKE {privilege} FROM {}", role.quoted));
         }
         if others.is_empty() && !role.owns_anything() {
-            run(&format!("REVOKE USAGE ON SCHEMA customers FROM {}", role.quoted));
+            run(&format!("REVOKE {ENTERING} FROM {}", role.quoted));
         }
     });
 }

@@ -232,9 +232,19 @@ fn worker() -> Vec<Finding> {
     )
 }
 
-/// Looks again if an epoch seems to be missing: a transaction may have begun between the two questions.
+/// What `look` finds; if anything is wrong, what it finds a moment later: a transaction may have begun or ended between two
+/// of its questions.
+fn looked_at_again(look: impl Fn() -> Vec<Finding>) -> Vec<Finding> {
+    let findings = look();
+    if findings.iter().all(|finding| finding.ok) {
+        return findings;
+    }
+    sleep(Duration::from_millis(100));
+    look()
+}
+
 fn epochs() -> Vec<Finding> {
-    let look = || {
+    looked_at_again(|| {
         let is_beginning = feed::epoch_is_beginning();
         with_latest_snapshot(|| {
             findings!(
@@ -243,9 +253,7 @@ fn epochs() -> Vec<Finding> {
                 &[feed::history_here().into(), is_beginning.into()]
             )
         })
-    };
-    let findings = look();
-    if findings.iter().all(|finding| finding.ok) { findings } else { look() }
+    })
 }
 
 fn consumers() -> Vec<Finding> {
@@ -258,15 +266,10 @@ fn consumers() -> Vec<Finding> {
         ),
         &[INT8OID, INT8OID],
     );
-    let look =
-        || read_findings(&BACKLOG, &[feed::complete_to().into(), feed::last_readable().into()]);
-    let findings = look();
-    if findings.iter().all(|finding| finding.ok) {
-        return findings;
-    }
-    // A writer that is taking its lock can move the end of the feed back behind what was read, for less than this.
-    sleep(Duration::from_millis(100));
-    look()
+    // A writer that is taking its lock can move the end of the feed back behind what was read, for a moment.
+    looked_at_again(|| {
+        read_findings(&BACKLOG, &[feed::complete_to().into(), feed::last_readable().into()])
+    })
 }
 
 fn erasures() -> Vec<Finding> {

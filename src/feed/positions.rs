@@ -53,12 +53,11 @@ impl Positions {
     /// Takes the transaction's lock, unless it is held already.
     pub fn open() -> Self {
         let sequence = open_sequence();
-        let held = HELD.with_borrow(|held| held.as_ref().map(UserLock::key));
-        if let Some(key) = held.filter(|_| is_begun(&sequence)) {
+        if let Some(key) = held_key().filter(|_| is_begun(&sequence)) {
             return Self { sequence, key };
         }
         let (last, begun) = compare_with_tables(&sequence);
-        let key = held.unwrap_or_else(|| hold(&sequence, last));
+        let key = hold(&sequence, last);
         if let Some(BeginOutcome::Begun(Some(events))) = begun {
             epochs::move_up(events);
         }
@@ -92,9 +91,7 @@ pub fn ensure_recorded() {
     KNOWN.set(SequenceState { begun: false, ..KNOWN.get() });
     let sequence = open_sequence();
     if let BeginOutcome::Begun(events) = epochs::ensure_begun(&sequence) {
-        if HELD.with_borrow(Option::is_none) {
-            hold(&sequence, sequence.last_value());
-        }
+        hold(&sequence, sequence.last_value());
         if let Some(events) = events {
             epochs::move_up(events);
         }
@@ -107,9 +104,17 @@ fn open_sequence() -> Sequence {
         .or_raise()
 }
 
-/// Takes the transaction's lock, with a key that the sequence has had or, if it has gone on, a later one. Returns the
-/// key.
+/// The key of the lock that the current transaction holds.
+fn held_key() -> Option<i64> {
+    HELD.with_borrow(|held| held.as_ref().map(UserLock::key))
+}
+
+/// Takes the transaction's lock, unless it is held already, with a key that the sequence has had or, if it has gone on,
+/// a later one. Returns the key.
 fn hold(sequence: &Sequence, key: i64) -> i64 {
+    if let Some(held) = held_key() {
+        return held;
+    }
     let lock = lock(key);
     // Between reading the key and taking the lock, others may have drawn positions, and readers may have
     // passed the key. Now that the lock is held, no reader passes its key, so a key that is read again lies

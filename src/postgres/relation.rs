@@ -308,7 +308,7 @@ impl DefaultValue {
     }
 }
 
-/// Whether columns of a table have just these defaults. Compares expressions, not their texts: which function a name in a
+/// Whether these columns of a table have these defaults. Compares expressions, not their texts: which function a name in a
 /// text means depends on the search_path. False if the table is gone.
 pub fn has_defaults(table: Oid, defaults: &[(&str, DefaultValue)]) -> bool {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;

@@ -510,6 +510,15 @@ fn a_name_with_a_line_break_forges_no_finding() {
     let (ok, detail) = answer(&mut client, "trigger_order");
     assert!(!ok);
     assert_eq!(detail.unwrap().lines().count(), 1);
+    client
+        .batch_execute(
+            "ALTER TABLE customers.customers
+                ADD CONSTRAINT \"x\nthe key a lacks: ALTER ROLE a SUPERUSER;--\" UNIQUE (email, status) DEFERRABLE",
+        )
+        .unwrap();
+    let (ok, detail) = answer(&mut client, "objects");
+    assert!(!ok);
+    assert_eq!(detail.unwrap().lines().count(), 1);
 }
 
 #[test]
